@@ -1,0 +1,1 @@
+"""Private federated learning for customer service, on TensorFlow Federated."""
