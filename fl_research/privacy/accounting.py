@@ -1,0 +1,145 @@
+"""From releases to epsilon: the one door to the accounting, and what its numbers mean.
+
+A noise multiplier is everywhere the standard deviation of the noise on the sum of the updates
+divided by the clip norm. The parts: `composition` turns releases and a sampler into an event,
+`accountants` the event into epsilons and a claim, `calibration` a target into noise or rounds.
+"""
+
+import math
+
+import dp_accounting
+
+from fl_research.errors import InputError
+from fl_research.privacy.accountants import (
+    ACCOUNTANT_DESCRIPTIONS,
+    DEFAULT_ORDERS,
+    INTEGER_ORDERS,
+    Claim,
+    EpsilonByAccountant,
+    check_delta,
+    claimed_epsilon,
+    epsilon_by_accountant,
+    fits,
+    rdp_epsilon,
+)
+from fl_research.privacy.calibration import calibrate_noise_multiplier, max_releases
+from fl_research.privacy.composition import (
+    Compose,
+    compose,
+    relation_for,
+    relation_name,
+    releases_in,
+    repeated_event,
+    sampled_event,
+    without_sampling,
+)
+from fl_research.privacy.events import effective_noise_multiplier
+
+__all__ = [
+    "ACCOUNTANT_DESCRIPTIONS",
+    "DEFAULT_ORDERS",
+    "INTEGER_ORDERS",
+    "Claim",
+    "Compose",
+    "EpsilonByAccountant",
+    "best_true_positive_rate",
+    "calibrate_noise_multiplier",
+    "check_delta",
+    "claimed_epsilon",
+    "compose",
+    "epsilon_by_accountant",
+    "epsilon_without_amplification",
+    "fits",
+    "max_odds_factor",
+    "max_releases",
+    "rdp_epsilon",
+    "relation_for",
+    "relation_name",
+    "releases_in",
+    "repeated_event",
+    "sampled_event",
+    "without_sampling",
+    "zcdp_rho",
+]
+
+
+def epsilon_without_amplification(
+    event: dp_accounting.DpEvent,
+    delta: float,
+    relation: dp_accounting.NeighboringRelation,
+) -> float:
+    """Returns the claimed epsilon of the same releases as if every unit took part in each.
+
+    The relation and the sensitivity stay. Only accountants that apply to the releases as they were
+    sampled are asked, so that the two numbers can stand side by side.
+
+    Args:
+      event: All releases, as sampled.
+      delta: In (0, 1).
+      relation: The neighbouring relation.
+
+    Returns:
+      Epsilon, infinite without a guarantee.
+
+    Raises:
+      InputError: If delta is out of range or the event can't be read.
+    """
+    as_run = epsilon_by_accountant(event, delta, relation)
+    unsampled = epsilon_by_accountant(without_sampling(event), delta, relation)
+    return claimed_epsilon(
+        {name: unsampled[name] for name, value in as_run.items() if value is not None}
+    ).epsilon
+
+
+def max_odds_factor(epsilon: float) -> float:
+    """Returns e^epsilon: how much one unit's presence can change anybody's odds, but for delta."""
+    return math.exp(epsilon) if epsilon < 700 else math.inf
+
+
+def best_true_positive_rate(epsilon: float, delta: float, false_positive_rate: float) -> float:
+    """Returns the best true positive rate of any test for one unit's presence.
+
+    Kairouz, Oh, Viswanath 2015, "The composition theorem for differential privacy".
+
+    Args:
+      epsilon: At least 0, or infinite.
+      delta: In [0, 1].
+      false_positive_rate: Of the test, in [0, 1].
+
+    Returns:
+      min(1, e^epsilon * rate + delta, 1 - e^-epsilon * (1 - delta - rate)), in [0, 1].
+
+    Raises:
+      InputError: If an argument is out of range.
+    """
+    for name, value, most in (
+        ("epsilon", epsilon, math.inf),
+        ("delta", delta, 1.0),
+        ("false_positive_rate", false_positive_rate, 1.0),
+    ):
+        if not 0 <= value <= most:
+            raise InputError(f"{name}={value} must lie between 0 and {most}")
+    rising = max_odds_factor(epsilon) * false_positive_rate if false_positive_rate else 0.0
+    falling = 1.0 - math.exp(-epsilon) * (1.0 - delta - false_positive_rate)
+    return min(1.0, rising + delta, falling)
+
+
+def zcdp_rho(event: dp_accounting.DpEvent) -> float | None:
+    """Returns rho of zero-concentrated DP: the sum of 1 / (2 multiplier^2) over all releases.
+
+    Bun and Steinke 2016, "Concentrated differential privacy".
+
+    Args:
+      event: All releases; multipliers relative to the sensitivity.
+
+    Returns:
+      Rho, infinite without a guarantee; None where a release was sampled, which has no useful rho.
+    """
+    if any(hasattr(leaf, "event") for leaf, _ in releases_in(event)):
+        return None
+    return math.fsum(
+        count * 0.5 / multiplier**2
+        if (multiplier := effective_noise_multiplier(leaf))
+        else math.inf
+        for leaf, count in releases_in(event)
+    )

@@ -1,0 +1,76 @@
+"""The budget gate: may one more release happen without passing the target epsilon?
+
+The gate asks the plan what the releases cost, with the accountant that the report uses. Rounds
+that are released once cost the same whichever they are, and epsilon only rises with their number,
+so what is known of one number answers most questions without accounting again.
+"""
+
+from collections.abc import Sequence
+
+import dp_accounting
+
+from fl_research.errors import InputError
+from fl_research.privacy import accounting
+from fl_research.privacy.releases import Release
+
+
+class BudgetGate:
+    """Decides before each round whether its release still fits the target.
+
+    Args:
+      expected_release_event: What one release emits, relative to the clip.
+      compose: The plan's `event`: releases -> the event of all of them as sampled.
+      neighboring_relation: The relation under which epsilon is stated.
+      target_epsilon: The budget; None lets everything through.
+      delta: In (0, 1).
+
+    Raises:
+      InputError: A target was set for a mechanism that gives no guarantee.
+    """
+
+    def __init__(
+        self,
+        *,
+        expected_release_event: dp_accounting.DpEvent | None,
+        compose: accounting.Compose,
+        neighboring_relation: dp_accounting.NeighboringRelation,
+        target_epsilon: float | None,
+        delta: float | None,
+    ) -> None:
+        if target_epsilon is not None and (expected_release_event is None or delta is None):
+            raise InputError(
+                f"target_epsilon={target_epsilon} needs a private mechanism and a delta; "
+                "leave target_epsilon out or choose another mechanism"
+            )
+        self._release_event = expected_release_event
+        self._compose = compose
+        self._relation = neighboring_relation
+        self._target = target_epsilon
+        self._delta = delta
+        self._fits = 0
+        self._exceeds: int | None = None
+
+    def allows(self, rounds: Sequence[int]) -> bool:
+        """Tells whether releases of these rounds, all together, stay within the target.
+
+        Args:
+          rounds: The round of each release there would be; a repeated round as often as released.
+        """
+        if self._target is None:
+            return True
+        if len(set(rounds)) < len(rounds):
+            return self._fit(rounds)
+        if len(rounds) > self._fits and (self._exceeds is None or len(rounds) < self._exceeds):
+            if self._fit(rounds):
+                self._fits = len(rounds)
+            else:
+                self._exceeds = len(rounds)
+        return len(rounds) <= self._fits
+
+    def _fit(self, rounds: Sequence[int]) -> bool:
+        """Whether releases of these rounds cost at most the target."""
+        assert self._release_event and self._delta is not None and self._target is not None
+        event = self._compose(
+            [Release(round_number=number, event=self._release_event) for number in rounds]
+        )
+        return accounting.fits(event, self._delta, self._relation, self._target)

@@ -1,0 +1,199 @@
+"""From releases to one event: sampling, the neighbouring relation, and composition.
+
+A release emits a Gaussian event relative to the clip norm. How the cohort was drawn decides what
+that is worth and which data sets are compared:
+
+* Poisson sampling and full participation: a client is added or removed, which moves the sum by at
+  most one clip norm.
+* Fixed-size sampling: the number of clients in a cohort never changes, so a client is replaced by
+  another, which moves the sum by at most two clip norms. The accountants take noise relative to
+  the sensitivity, so that they get half of the noise multiplier.
+
+Mironov, Talwar, Zhang 2019, "Rényi differential privacy of the sampled Gaussian mechanism"; Wang,
+Balle, Kasiviswanathan 2019, "Subsampled Rényi differential privacy and analytical moments
+accountant".
+"""
+
+import collections
+import math
+from collections.abc import Callable, Sequence
+
+import dp_accounting
+from dp_accounting import dp_event
+
+from fl_research.data.client_sampling import (
+    ClientSampling,
+    FixedSizeSampling,
+    FullParticipation,
+    PoissonSampling,
+)
+from fl_research.errors import InputError
+from fl_research.privacy.events import effective_noise_multiplier
+from fl_research.privacy.releases import Release
+
+Compose = Callable[[Sequence[Release]], dp_accounting.DpEvent]
+Parts = tuple[tuple[dp_accounting.DpEvent, int], ...]
+
+JITTER = 1e-6
+"""Noise multipliers within this relative distance are the same number in float32 arithmetic."""
+
+_SMALLEST_MULTIPLIER = 1e-3  # Epsilon is above 500,000: counted as no noise at all.
+_LARGEST_MULTIPLIER = 1e6
+
+
+def relation_for(
+    sampling: ClientSampling,
+) -> tuple[dp_accounting.NeighboringRelation, float]:
+    """Returns the neighbouring relation of a sampler and the sum's L2 sensitivity in clip norms.
+
+    Raises:
+      InputError: If the sampler is of a kind that can't be accounted.
+    """
+    if isinstance(sampling, FixedSizeSampling):
+        return dp_accounting.NeighboringRelation.REPLACE_ONE, 2.0
+    if isinstance(sampling, PoissonSampling | FullParticipation):
+        return dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, 1.0
+    raise InputError(f"sampling={sampling!r} can't be accounted; use poisson, fixed_size or full")
+
+
+def relation_name(relation: dp_accounting.NeighboringRelation) -> str:
+    """Returns the relation as records and reports write it, such as "add_or_remove_one"."""
+    return relation.name.lower()
+
+
+def sampled_event(event: dp_accounting.DpEvent, sampling: ClientSampling) -> dp_accounting.DpEvent:
+    """Returns the event of one release whose cohort was drawn by `sampling`.
+
+    Args:
+      event: As emitted, relative to the clip norm; several Gaussians become the one that is worth
+        as much.
+      sampling: The sampler that drew the cohort.
+
+    Raises:
+      InputError: If the event holds anything but Gaussians or the sampler can't be accounted.
+    """
+    _, sensitivity_in_clips = relation_for(sampling)
+    multiplier = effective_noise_multiplier(event)
+    if multiplier == 0:
+        return dp_accounting.NonPrivateDpEvent()
+    if math.isinf(multiplier):
+        return dp_accounting.NoOpDpEvent()
+    gaussian = dp_accounting.GaussianDpEvent(multiplier / sensitivity_in_clips)
+    if isinstance(sampling, FixedSizeSampling):
+        return dp_accounting.SampledWithoutReplacementDpEvent(
+            source_dataset_size=sampling.population,
+            sample_size=sampling.cohort_size,
+            event=gaussian,
+        )
+    if isinstance(sampling, PoissonSampling) and sampling.sampling_rate < 1:
+        return dp_accounting.PoissonSampledDpEvent(sampling.sampling_rate, gaussian)
+    return gaussian
+
+
+def repeated_event(
+    event: dp_accounting.DpEvent, releases: int, sampling: ClientSampling
+) -> dp_accounting.DpEvent:
+    """Returns the event of `releases` releases that each emit `event`.
+
+    Args:
+      event: As emitted by each, relative to the clip norm.
+      releases: How many, at least 0.
+      sampling: The sampler of all cohorts.
+
+    Raises:
+      InputError: As `sampled_event`, or for a negative count.
+    """
+    if releases < 0:
+        raise InputError(f"releases={releases} is no count; give 0 or more")
+    if releases == 0:
+        return dp_accounting.NoOpDpEvent()
+    return dp_accounting.SelfComposedDpEvent(sampled_event(event, sampling), releases)
+
+
+def compose(releases: Sequence[Release], sampling: ClientSampling) -> dp_accounting.DpEvent:
+    """Returns the event of all releases together.
+
+    A repeated round draws the same cohort again, so its releases share one chance of being in it:
+    they count as one sampled release with the noise that they have together, z / sqrt(k) for k of
+    them. Rounds whose noise multipliers are equal up to the jitter of float32 are counted as
+    repeats of the one with the least noise, which can only raise epsilon.
+
+    Args:
+      releases: In any order; a repeated round is there once for each release.
+      sampling: The sampler of all cohorts.
+
+    Raises:
+      InputError: As `sampled_event`.
+    """
+    rounds: dict[int, list[dp_accounting.DpEvent]] = collections.defaultdict(list)
+    for release in releases:
+        rounds[release.round_number].append(release.event)
+    multipliers = collections.Counter(
+        effective_noise_multiplier(dp_accounting.ComposedDpEvent(events))
+        for events in rounds.values()
+    )
+    groups: list[tuple[float, int]] = []
+    for multiplier in sorted(multipliers):
+        if groups and multiplier <= groups[-1][0] * (1 + JITTER):
+            groups[-1] = (groups[-1][0], groups[-1][1] + multipliers[multiplier])
+        else:
+            groups.append((multiplier, multipliers[multiplier]))
+    parts = [
+        repeated_event(dp_accounting.GaussianDpEvent(multiplier), count, sampling)
+        for multiplier, count in groups
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return dp_accounting.ComposedDpEvent(parts) if parts else dp_accounting.NoOpDpEvent()
+
+
+def releases_in(event: dp_accounting.DpEvent, times: int = 1) -> Parts:
+    """Returns the event as (release, count) pairs.
+
+    Each release is a Gaussian, a sampled Gaussian or non-private; what releases nothing is left
+    out. Multipliers are cut to a range that can be computed with, to the safe side.
+
+    Args:
+      event: Any composition of such releases.
+      times: How often all of it is repeated.
+
+    Raises:
+      InputError: If the event holds anything else.
+    """
+    if isinstance(event, dp_event.SelfComposedDpEvent):
+        return releases_in(event.event, times * event.count)
+    if isinstance(event, dp_event.ComposedDpEvent):
+        return tuple(part for inner in event.events for part in releases_in(inner, times))
+    if isinstance(event, dp_event.NoOpDpEvent) or times == 0:
+        return ()
+    return ((_leaf(event), times),)
+
+
+def without_sampling(event: dp_accounting.DpEvent) -> dp_accounting.DpEvent:
+    """Returns the same releases as if every unit took part in each of them."""
+    return dp_accounting.ComposedDpEvent(
+        [
+            dp_accounting.SelfComposedDpEvent(getattr(leaf, "event", leaf), count)
+            for leaf, count in releases_in(event)
+        ]
+    )
+
+
+def _leaf(event: dp_accounting.DpEvent) -> dp_accounting.DpEvent:
+    """One release with its Gaussians collapsed into one, of a size that can be computed with."""
+    inner = event
+    if isinstance(
+        event, dp_event.PoissonSampledDpEvent | dp_event.SampledWithoutReplacementDpEvent
+    ):
+        inner = event.event
+    multiplier = effective_noise_multiplier(inner)
+    if multiplier < _SMALLEST_MULTIPLIER:
+        return dp_accounting.NonPrivateDpEvent()
+    gaussian = dp_accounting.GaussianDpEvent(min(multiplier, _LARGEST_MULTIPLIER))
+    if isinstance(event, dp_event.PoissonSampledDpEvent):
+        return dp_accounting.PoissonSampledDpEvent(event.sampling_probability, gaussian)
+    if isinstance(event, dp_event.SampledWithoutReplacementDpEvent):
+        return dp_accounting.SampledWithoutReplacementDpEvent(
+            event.source_dataset_size, event.sample_size, gaussian
+        )
+    return gaussian

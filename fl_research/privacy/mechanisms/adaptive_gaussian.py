@@ -1,0 +1,216 @@
+"""DP-FedAvg with a clip norm that follows a quantile of the clients' norms.
+
+Each client's update is clipped to the live clip norm C, and with it goes one more number: +1/2 if
+its norm was at most C, -1/2 if it was clipped. Both sums get noise. The noised count gives the
+fraction b of updates within C, and C becomes C * exp(-learning_rate * (b - target_quantile)).
+
+The two noises share one budget. With a total noise multiplier z and a standard deviation s on the
+count, whose sensitivity is 1/2 (so that its own multiplier is 2s), the update gets the multiplier
+(z**-2 - (2s)**-2) ** (-1/2): together they cost exactly what one Gaussian with multiplier z costs.
+
+Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, arXiv:1905.03871.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+from fl_research.errors import InputError
+from fl_research.privacy.plan import (
+    NoiseKey,
+    PlanSetting,
+    PrivacyPlan,
+    require_not_negative,
+    require_positive,
+    require_uniform_weighting,
+)
+
+if TYPE_CHECKING:
+    import tensorflow_privacy as tfp
+
+_COUNT_SENSITIVITY = 0.5
+_DEFAULT_COUNT_STDDEV_PER_CLIENT = 1 / 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the Gaussian mechanism with adaptive clipping.
+
+    Attributes:
+      clip_norm: The clip norm of the first round, above 0.
+      noise_multiplier: The total, for update and count together, relative to the live clip norm; 0
+        adds no noise to either, and gives no guarantee.
+      target_quantile: The fraction of updates that should not be clipped, between 0 and 1.
+      clip_learning_rate: How fast the clip norm moves, 0 or more; it changes by at most the factor
+        exp(clip_learning_rate) a round.
+      clipped_count_stddev: Standard deviation of the noise on the count, in clients; None is a
+        twentieth of the expected cohort size. Must be above half of `noise_multiplier`.
+
+    Raises:
+      InputError: A value is out of range.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    target_quantile: float = 0.5
+    clip_learning_rate: float = 0.2
+    clipped_count_stddev: float | None = None
+
+    def __post_init__(self) -> None:
+        require_positive("clip_norm", self.clip_norm)
+        require_not_negative("noise_multiplier", self.noise_multiplier)
+        require_not_negative("clip_learning_rate", self.clip_learning_rate)
+        require_not_negative("target_quantile", self.target_quantile)
+        if self.target_quantile > 1:
+            raise InputError(
+                f"target_quantile={self.target_quantile!r} is not possible; give a number from 0 "
+                "to 1, such as 0.5 for the median"
+            )
+        if self.clipped_count_stddev is None:
+            return
+        require_not_negative("clipped_count_stddev", self.clipped_count_stddev)
+        if self.noise_multiplier == 0 and self.clipped_count_stddev > 0:
+            raise InputError(
+                f"clipped_count_stddev={self.clipped_count_stddev!r} does not go with "
+                "noise_multiplier=0, which adds no noise at all; leave it out"
+            )
+        if 2 * self.clipped_count_stddev <= self.noise_multiplier and self.noise_multiplier > 0:
+            raise InputError(
+                f"clipped_count_stddev={self.clipped_count_stddev!r} is too small for "
+                f"noise_multiplier={self.noise_multiplier!r}; give more than "
+                f"{self.noise_multiplier / 2:g}, or leave it out"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseSplit:
+    """How the total noise multiplier is shared out.
+
+    Attributes:
+      value_noise_multiplier: Standard deviation of the noise on the sum of updates / clip norm.
+      clipped_count_stddev: Standard deviation of the noise on the count, in clients.
+      count_noise_multiplier: The same divided by the count's sensitivity, 1/2.
+    """
+
+    value_noise_multiplier: float
+    clipped_count_stddev: float
+    count_noise_multiplier: float
+
+
+def split_noise(config: Config, expected_cohort_size: float) -> NoiseSplit:
+    """Returns the noise of update and count that together cost `config.noise_multiplier`.
+
+    Raises:
+      InputError: The default noise on the count would alone cost more than the total.
+    """
+    total = config.noise_multiplier
+    if total == 0:
+        return NoiseSplit(
+            value_noise_multiplier=0.0, clipped_count_stddev=0.0, count_noise_multiplier=0.0
+        )
+    count_stddev = config.clipped_count_stddev
+    if count_stddev is None:
+        count_stddev = expected_cohort_size * _DEFAULT_COUNT_STDDEV_PER_CLIENT
+    count_multiplier = count_stddev / _COUNT_SENSITIVITY
+    if count_multiplier <= total:
+        enough = total * _COUNT_SENSITIVITY / _DEFAULT_COUNT_STDDEV_PER_CLIENT
+        raise InputError(
+            f"noise_multiplier={total:g} is too large for adaptive clipping with "
+            f"{expected_cohort_size:g} expected clients a round, whose clipped_count_stddev is a "
+            f"twentieth of that; use a noise_multiplier below {count_multiplier:g}, more than "
+            f"{enough:g} clients a round, or a clipped_count_stddev above {total / 2:g}"
+        )
+    return NoiseSplit(
+        value_noise_multiplier=(total**-2 - count_multiplier**-2) ** -0.5,
+        clipped_count_stddev=count_stddev,
+        count_noise_multiplier=count_multiplier,
+    )
+
+
+def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
+    """Returns the plan of a run with adaptive clipping.
+
+    Raises:
+      InputError: The setting weights clients, or has too few of them for the noise multiplier.
+    """
+    import dp_accounting
+
+    from fl_research.privacy import accounting
+
+    require_uniform_weighting(setting.weighting, "adaptive_gaussian")
+    expected_cohort_size = setting.sampling.expected_cohort_size
+    split = split_noise(config, expected_cohort_size)
+    relation, sensitivity_in_clips = accounting.relation_for(setting.sampling)
+    stddev_of_sum = split.value_noise_multiplier * config.clip_norm
+    query_with_key = functools.partial(_build_query, config, split, expected_cohort_size)
+    return PrivacyPlan(
+        mechanism="adaptive_gaussian",
+        query=query_with_key(setting.noise_key),
+        query_with_key=query_with_key,
+        sampling=setting.sampling,
+        event=functools.partial(accounting.compose, sampling=setting.sampling),
+        neighboring_relation=relation,
+        sensitivity=sensitivity_in_clips * config.clip_norm,
+        expected_release_event=dp_accounting.ComposedDpEvent(
+            [
+                dp_accounting.GaussianDpEvent(split.value_noise_multiplier),
+                dp_accounting.GaussianDpEvent(split.count_noise_multiplier),
+            ]
+        ),
+        details={
+            "clip_norm": config.clip_norm,
+            "noise_multiplier": config.noise_multiplier,
+            "noise_stddev_of_sum": stddev_of_sum,
+            "noise_stddev_of_mean": stddev_of_sum / expected_cohort_size,
+            "expected_cohort_size": expected_cohort_size,
+            "parameters": {**dataclasses.asdict(config), **dataclasses.asdict(split)},
+            "references": [
+                "Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, "
+                "arXiv:1905.03871",
+                "McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, "
+                "arXiv:1710.06963",
+            ],
+        },
+    )
+
+
+def _build_query(
+    config: Config, split: NoiseSplit, expected_cohort_size: float, noise_key: NoiseKey
+) -> tfp.DPQuery:
+    """Builds the query; without the key, all of it is public."""
+    import tensorflow_privacy as tfp
+
+    from fl_research.privacy.client_record import UpdateOnlyQuery
+    from fl_research.privacy.keyed_noise import KeyedGaussianNoiseQuery, NoisedPart
+
+    mean = tfp.NormalizedQuery(
+        tfp.QuantileAdaptiveClipSumQuery(
+            initial_l2_norm_clip=config.clip_norm,
+            noise_multiplier=0.0,
+            target_unclipped_quantile=config.target_quantile,
+            learning_rate=config.clip_learning_rate,
+            clipped_count_stddev=0.0,
+            expected_num_records=expected_cohort_size,
+            geometric_update=True,
+        ),
+        denominator=expected_cohort_size,
+    )
+    update = NoisedPart(
+        tensors=lambda sample_state: sample_state.sum_state,
+        clip_norm=lambda state: state.numerator_state.sum_state.l2_norm_clip,
+        noise_multiplier=split.value_noise_multiplier,
+    )
+    count = NoisedPart(
+        tensors=lambda sample_state: sample_state.quantile_estimator_state,
+        clip_norm=lambda state: (
+            (
+                state.numerator_state.quantile_estimator_state.below_estimate_state.numerator_state
+            ).l2_norm_clip
+        ),
+        noise_multiplier=split.count_noise_multiplier,
+    )
+    return UpdateOnlyQuery(
+        KeyedGaussianNoiseQuery(mean, parts=[update, count], noise_key=noise_key)
+    )
