@@ -1,0 +1,102 @@
+"""Every flag that experiment binaries share, declared once; `config_from_flags` reads them.
+
+A flag without a default belongs to a component that may not be selected; set for one that is not
+selected, it is an error. Only absl is imported, so that `--help` answers at once.
+"""
+
+import hashlib
+from typing import Any
+
+from absl import flags
+
+from experiments import privacy_flags
+
+FLAGS = flags.FLAGS
+
+flags.adopt_module_key_flags(privacy_flags)
+flags.DEFINE_string("mechanism", "gaussian", "none, gaussian or adaptive_gaussian.")
+flags.DEFINE_float(
+    "clip_norm", None, "L2 bound of one client's update; the first of an adaptive clip."
+)
+flags.DEFINE_float(
+    "adaptive_gaussian_target_quantile", None, "Share of clients that the clip leaves whole (0.5)."
+)
+flags.DEFINE_float(
+    "adaptive_gaussian_clip_learning_rate", None, "How fast the clip moves, geometrically (0.2)."
+)
+flags.DEFINE_float(
+    "adaptive_gaussian_clipped_count_stddev",
+    None,
+    "Noise on the count of unclipped clients (clients_per_round / 20).",
+)
+flags.DEFINE_string("model", "logistic_regression", "logistic_regression or mlp.")
+flags.DEFINE_list("mlp_hidden_sizes", None, "Units of each hidden layer of the mlp, such as 64,32.")
+flags.DEFINE_string("client_optimizer", "sgd", "Optimizer of the local training.")
+flags.DEFINE_float("client_learning_rate", 0.5, "Learning rate of the local training.")
+flags.DEFINE_float("client_momentum", None, "Momentum of the client optimizer, where it has one.")
+flags.DEFINE_string("server_optimizer", "sgd", "Optimizer that applies the mean update.")
+flags.DEFINE_float("server_learning_rate", 2.0, "Learning rate of the server optimizer.")
+flags.DEFINE_float("server_momentum", None, "Momentum of the server optimizer, where it has one.")
+flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its rows in one round.")
+flags.DEFINE_integer("local_steps", None, "At most so many local steps a round.")
+flags.DEFINE_integer("batch_size", 8, "Rows in a local batch.")
+flags.DEFINE_enum(
+    "client_weighting", "uniform", ["uniform", "examples"], "Weight of a client in the mean."
+)
+flags.DEFINE_integer("evaluate_every", 10, "Rounds between evaluations on the validation clients.")
+flags.DEFINE_integer(
+    "early_finish_patience",
+    0,
+    "Finish after so many evaluations without a better validation metric; 0: never.",
+)
+flags.DEFINE_bool(
+    "baselines",
+    False,
+    "Also train the same model without privacy, train it centrally, and score the trivial one.",
+)
+flags.DEFINE_integer("seed", 0, "Seed of the split, the cohorts, the start and the shuffling.")
+flags.DEFINE_integer(
+    "noise_seed",
+    None,
+    "Seed of the noise, for exact re-runs; whoever knows it can take the noise away. Without it "
+    "the noise key comes from the system's entropy.",
+)
+flags.DEFINE_integer("blocks", None, "Blocks a cohort is cut into (default: one a core).")
+flags.DEFINE_string("output_dir", "runs", "Folder of all runs.")
+flags.DEFINE_string(
+    "run_name", None, "This run's folder in --output_dir (default: made from the flags)."
+)
+_WHERE_ONLY = {"output_dir", "run_name", "flagfile", "undefok"}
+
+
+def as_typed(value: Any) -> str:
+    """Returns a flag's value as it is typed on a command line."""
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def flags_text(binary: str) -> str:
+    """Returns every flag that shapes the run as the text of a flag file, in order of names.
+
+    Flags that only say where the run goes are left out; flags without a value too.
+
+    Args:
+      binary: The module of the binary, whose key flags these are.
+    """
+    shaping = {
+        flag.name: flag.value
+        for flag in FLAGS.get_key_flags_for_module(binary)
+        if flag.name not in _WHERE_ONLY and flag.value is not None
+    }
+    return "".join(f"--{name}={as_typed(shaping[name])}\n" for name in sorted(shaping))
+
+
+def run_name(use_case: str, text: str) -> str:
+    """Returns --run_name, or a name made from the flags: the same flags find the same run.
+
+    Args:
+      use_case: The first part of a made name.
+      text: From `flags_text`.
+    """
+    if FLAGS.run_name:
+        return str(FLAGS.run_name)
+    return f"{use_case}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}"

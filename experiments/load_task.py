@@ -1,0 +1,267 @@
+"""From the data flags to a federated task: read, encode, partition, cap, split.
+
+Named data sets bring their schema. `--dataset=table` takes the user's own: a file, a folder, a
+database or an address, with `--schema`, or with `--infer_schema` at the price that the report
+states. No TensorFlow.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from absl import flags
+
+from fl_research.data import catalog, partitioning
+from fl_research.data.client_data import ClientData
+from fl_research.data.schema import EncodedRecords, Schema, encode
+from fl_research.data.sources import SourceOptions, checksum, read_records, redact
+from fl_research.errors import InputError
+from fl_research.task import FederatedTask
+
+FLAGS = flags.FLAGS
+
+_TABLE_ONLY = (
+    "schema",
+    "infer_schema",
+    "label_column",
+    "positive_label",
+    "client_column",
+    "drop_columns",
+    "delimiter",
+    "encoding",
+    "header",
+    "columns",
+    "query",
+    "json_path",
+    "bearer_token_env",
+)
+_PARTITIONS = ("natural", "iid", "dirichlet", "quantity")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Records:
+    """Records with their schema and what the run's record says of their origin."""
+
+    frame: pd.DataFrame
+    schema: Schema
+    source: str
+    sha256: str | None
+    terms: str
+    notes: tuple[str, ...] = ()
+
+
+def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> FederatedTask:
+    """Reads, encodes, partitions and splits the records that the flags name.
+
+    Args:
+      name: The use case.
+      named_datasets: Data sets of the catalog that this use case takes, besides `table`.
+      seed: Seed of partition, cap and split.
+
+    Raises:
+      InputError: Wrong flags or wrong records; says which and the way out.
+    """
+    records = _load_records(named_datasets, seed)
+    encoded = encode(records.frame, records.schema)
+    client_ids, unit, contains = _clients(encoded, records, seed)
+    data = ClientData.from_rows({"inputs": encoded.inputs}, encoded.labels, client_ids)
+    if FLAGS.max_rows_per_client is not None:
+        data = data.cap_rows(FLAGS.max_rows_per_client, seed)
+        contains += f"; at most {FLAGS.max_rows_per_client} rows a client are kept"
+    train, validation, test = data.split(
+        validation=FLAGS.validation_fraction, test=FLAGS.test_fraction, seed=seed
+    )
+    return FederatedTask(
+        name=name,
+        train=train,
+        validation=validation,
+        test=test,
+        primary_metric="auc",
+        unit=unit,
+        unit_contains=contains,
+        feature_names=encoded.feature_names,
+        data_record=_data_record(records, encoded, data, (train, validation, test)),
+    )
+
+
+def _load_records(named_datasets: tuple[str, ...], seed: int) -> _Records:
+    """The records of --dataset with their schema."""
+    if FLAGS.dataset == "table":
+        return _load_table()
+    if FLAGS.dataset not in named_datasets:
+        raise InputError(
+            f"--dataset={FLAGS.dataset} is unknown; choose from {', '.join(named_datasets)}, table"
+        )
+    for flag in _TABLE_ONLY:
+        if FLAGS[flag].value is not None:
+            raise InputError(
+                f"--{flag} belongs to --dataset=table, but --dataset={FLAGS.dataset} is selected; "
+                "leave it out or select the table"
+            )
+    loaded = catalog.load(FLAGS.dataset, path=FLAGS.data, seed=seed)
+    return _Records(
+        frame=loaded.records,
+        schema=loaded.schema,
+        source=loaded.source,
+        sha256=loaded.sha256,
+        terms=loaded.terms,
+        notes=loaded.notes,
+    )
+
+
+def _load_table() -> _Records:
+    """The user's own table with its schema."""
+    if not FLAGS.data:
+        raise InputError("--data is not given; --dataset=table needs a file, folder or address")
+    if bool(FLAGS.schema) == bool(FLAGS.infer_schema):
+        raise InputError(
+            "--dataset=table needs either --schema=FILE, or --infer_schema (bounds and categories "
+            "are then read off the data, which epsilon does not cover)"
+        )
+    schema = Schema.from_json(FLAGS.schema) if FLAGS.schema else None
+    options: dict[str, Any] = {
+        name: FLAGS[name].value
+        for name in ("delimiter", "encoding", "header", "query", "json_path", "bearer_token_env")
+        if FLAGS[name].value is not None
+    }
+    if FLAGS.columns is not None:
+        options["columns"] = tuple(FLAGS.columns)
+    frame = read_records(FLAGS.data, SourceOptions(**options))
+    if schema is None:
+        schema = _infer_schema(frame)
+    else:
+        frame = _apply_drops(frame, schema)
+    return _Records(
+        frame=frame,
+        schema=schema,
+        source=redact(FLAGS.data),
+        sha256=checksum(FLAGS.data),
+        terms="the user's own data",
+    )
+
+
+def _infer_schema(frame: pd.DataFrame) -> Schema:
+    """A schema read off the data."""
+    if FLAGS.label_column is None:
+        raise InputError("--label_column is not given; --infer_schema needs to know the label")
+    return Schema.infer(
+        frame,
+        label_column=FLAGS.label_column,
+        positive_label=FLAGS.positive_label,
+        client_column=FLAGS.client_column,
+        drop_columns=tuple(FLAGS.drop_columns or ()),
+    )
+
+
+def _apply_drops(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Drops --drop_columns, and refuses column flags that contradict the schema."""
+    for flag, stated in (
+        ("label_column", schema.label_column),
+        ("client_column", schema.client_column),
+    ):
+        name = stated.name if stated else None
+        if FLAGS[flag].value is not None and FLAGS[flag].value != name:
+            raise InputError(
+                f"--{flag}={FLAGS[flag].value} contradicts --schema={FLAGS.schema}, which says "
+                f"{name}; leave the flag out or correct the schema"
+            )
+    if FLAGS.positive_label is not None:
+        raise InputError(
+            f"--positive_label={FLAGS.positive_label} belongs to --infer_schema; say it in "
+            f'{FLAGS.schema} as the label\'s "positive"'
+        )
+    dropped = FLAGS.drop_columns or []
+    for column in dropped:
+        if column not in frame.columns:
+            raise InputError(f"--drop_columns: {column} is not in {redact(FLAGS.data)}")
+    return frame.drop(columns=dropped)
+
+
+def _clients(
+    encoded: EncodedRecords, records: _Records, seed: int
+) -> tuple[np.ndarray | None, str, str]:
+    """The client of each row, the unit of privacy in words, and what a unit contains."""
+    if FLAGS.partition not in _PARTITIONS:
+        raise InputError(
+            f"--partition={FLAGS.partition} is unknown; choose from {', '.join(_PARTITIONS)}"
+        )
+    _refuse_other_partitions()
+    rows = len(encoded.labels)
+    if FLAGS.partition == "natural":
+        client_column = records.schema.client_column
+        if client_column is None:
+            return None, "one row", "one row of the table, taken to be one customer"
+        column = client_column.name
+        if FLAGS.dataset == "table":
+            return encoded.client_ids, f"one client ({column})", f"all rows with the same {column}"
+        return encoded.client_ids, "one customer", f"all rows of one customer ({column})"
+    clients = FLAGS.partition_clients
+    if FLAGS.partition == "iid":
+        ids = partitioning.iid(rows, clients, seed)
+    elif FLAGS.partition == "dirichlet":
+        concentration = FLAGS.dirichlet_concentration
+        ids = partitioning.dirichlet_label_skew(
+            encoded.labels, clients, 0.5 if concentration is None else concentration, seed
+        )
+    else:
+        sigma = FLAGS.quantity_sigma
+        ids = partitioning.quantity_skew(rows, clients, 1.0 if sigma is None else sigma, seed)
+    return (
+        ids,
+        f"one simulated client ({FLAGS.partition} partition)",
+        "the rows dealt to one of "
+        f"{clients} simulated clients; a real customer's rows may lie in several of them",
+    )
+
+
+def _refuse_other_partitions() -> None:
+    """Raises where a partition's flag is set, or missing, against --partition."""
+    owners = {
+        "partition_clients": ("iid", "dirichlet", "quantity"),
+        "dirichlet_concentration": ("dirichlet",),
+        "quantity_sigma": ("quantity",),
+    }
+    for flag, partitions in owners.items():
+        if FLAGS[flag].value is not None and FLAGS.partition not in partitions:
+            raise InputError(
+                f"--{flag}={FLAGS[flag].value} belongs to --partition={' or '.join(partitions)}, "
+                f"but --partition={FLAGS.partition} is selected; leave it out"
+            )
+    if FLAGS.partition != "natural" and FLAGS.partition_clients is None:
+        raise InputError(f"--partition={FLAGS.partition} needs --partition_clients")
+
+
+def _data_record(
+    records: _Records,
+    encoded: EncodedRecords,
+    data: ClientData,
+    splits: tuple[ClientData, ClientData, ClientData],
+) -> dict[str, Any]:
+    """What run.json says of the data."""
+    public = [
+        "column names and kinds",
+        "the number of clients" if FLAGS.sampling != "poisson" else "the expected cohort size",
+    ]
+    if not records.schema.inferred:
+        public.append("bounds of number columns and values of category columns (from the schema)")
+    return {
+        "dataset": FLAGS.dataset,
+        "source": records.source,
+        "sha256": records.sha256,
+        "terms": records.terms,
+        "notes": list(records.notes),
+        "clients": data.num_clients,
+        "examples": data.num_rows,
+        "features": len(encoded.feature_names),
+        "split": {
+            f"{name}_clients": split.num_clients
+            for name, split in zip(("train", "validation", "test"), splits, strict=True)
+        },
+        "max_rows_per_client": FLAGS.max_rows_per_client,
+        "largest_client_rows": int(np.diff(data.row_splits).max(initial=0)),
+        "schema_inferred": records.schema.inferred,
+        "schema": records.schema.to_dict(),
+        "cleaning": dict(encoded.cleaning),
+        "public": public,
+    }

@@ -1,0 +1,108 @@
+"""What every experiment binary does between its flags and its report."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from experiments import experiment_flags
+from experiments.config_from_flags import config_from_flags
+from experiments.load_task import load_task
+from fl_research import runtime
+from fl_research.experiment_config import ResolvedPrivacy, resolve_privacy
+from fl_research.privacy.ledger import LedgerError, read_ledger
+from fl_research.progress import TerminalProgress
+from fl_research.reports import run_report, summary
+from fl_research.run_directory import RunDirectory
+from fl_research.run_record import command_line
+from fl_research.task import FederatedTask
+
+FLAGS = flags.FLAGS
+
+_DELTA_OF_NAMED_DATASETS = 1e-5
+
+
+def run_experiment(
+    use_case: str, *, named_datasets: tuple[str, ...], default_clip_norm: float
+) -> None:
+    """Checks the flags, loads the data, runs or resumes, and writes the report.
+
+    Args:
+      use_case: The binary's name, such as `"churn_prevention"`.
+      named_datasets: Data sets of the catalog that the use case takes, besides `table`.
+      default_clip_norm: The published clip of this use case.
+
+    Raises:
+      InputError: Something in the flags or the records is wrong.
+      WorkerError: TFF's worker died; the same command resumes.
+    """
+    config = config_from_flags(
+        default_delta=None if FLAGS.dataset == "table" else _DELTA_OF_NAMED_DATASETS,
+        default_clip_norm=default_clip_norm,
+    )
+    task = load_task(use_case, named_datasets=named_datasets, seed=config.seed)
+    privacy = resolve_privacy(config, task.train.num_clients)
+    text = experiment_flags.flags_text(sys.argv[0])
+    folder = Path(FLAGS.output_dir) / experiment_flags.run_name(use_case, text)
+    console = Console(stderr=True)
+    with RunDirectory.open(folder, flags_text=text) as directory:
+        console.print(f"run folder: {folder}", soft_wrap=True, highlight=False)
+        _warn_of_large_delta(console, config.delta, task.train.num_clients)
+        if _is_completed(directory.path):
+            console.print("this run is complete; here is its report again")
+        else:
+            _describe(console, task, privacy)
+            with runtime.local_runtime(log_path=directory.log_path):
+                from fl_research import experiment
+
+                with TerminalProgress(config.rounds, task.primary_metric, console) as progress:
+                    experiment.run(
+                        task,
+                        config,
+                        privacy,
+                        directory,
+                        command=command_line(f"experiments.{use_case}"),
+                        progress=progress,
+                    )
+        run_report.write(directory.path)
+        summary.print_summary(directory.path)
+
+
+def _is_completed(folder: Path) -> bool:
+    """Whether the ledger of the folder was closed."""
+    path = folder / "ledger.jsonl"
+    try:
+        return path.exists() and any(entry.kind == "completed" for entry in read_ledger(path))
+    except LedgerError:
+        return False  # Opening it for the run recovers a torn end, or says what is broken.
+
+
+def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -> None:
+    """One line each on data and privacy, before the rounds start."""
+    train = task.train
+    console.print(
+        f"{train.num_clients:,} training clients, {train.num_rows:,} rows, "
+        f"{task.num_inputs} features; unit of privacy: {task.unit}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    multiplier = getattr(privacy.mechanism_config, "noise_multiplier", None)
+    noise = "no noise" if multiplier is None else f"noise multiplier {multiplier:g}"
+    console.print(
+        f"{privacy.sampling.name} cohorts of {privacy.sampling.expected_cohort_size:g} clients, "
+        f"{noise}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _warn_of_large_delta(console: Console, delta: float | None, clients: int) -> None:
+    """Warns where delta allows a mechanism that publishes somebody's data."""
+    if delta is not None and delta >= 1 / clients:
+        console.print(
+            f"warning: delta={delta:g} is not below 1/{clients} (one over the training clients); "
+            "take a smaller --delta for a meaningful guarantee",
+            soft_wrap=True,
+            highlight=False,
+        )

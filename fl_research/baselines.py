@@ -1,0 +1,154 @@
+"""What a private federated model is compared with: no privacy, one central table, no model.
+
+Each is trained on the training clients and scored on the test clients with the same evaluation.
+`central` pools all rows with one client and trains with Adam until the validation metric stops
+rising; it uses the same model and the same client update as the federated run.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from fl_research.data.blocks import cut_into_blocks
+from fl_research.data.client_data import ClientData
+from fl_research.data.client_sampling import ClientSampling, FullParticipation
+from fl_research.learning.client_update_config import ClientUpdateConfig
+from fl_research.learning.learning_process import build_learning_process
+from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
+from fl_research.privacy.mechanisms import none
+from fl_research.privacy.plan import PlanSetting, PrivacyPlan
+
+_CENTRAL_EPOCHS_PER_LOOK = 5
+_CENTRAL_LOOKS = 30
+_CENTRAL_PATIENCE = 4
+_CENTRAL_LEARNING_RATE = 0.003
+
+Score = Callable[[Any], Mapping[str, float]]
+
+
+def train_without_privacy(
+    model: tff.learning.models.FunctionalModel,
+    *,
+    clients: ClientData,
+    sampling: ClientSampling,
+    client_update: ClientUpdateConfig,
+    client_optimizer: tff.learning.optimizers.Optimizer,
+    server_optimizer: tff.learning.optimizers.Optimizer,
+    rounds: int,
+    seed: int,
+    num_blocks: int,
+) -> Any:
+    """Trains with the run's own settings but neither clip nor noise.
+
+    Args:
+      model: The run's model, at its start.
+      clients: Training clients.
+      sampling: The run's sampler: the same cohorts.
+      client_update: The run's local training.
+      client_optimizer: The run's client optimizer.
+      server_optimizer: The run's server optimizer.
+      rounds: Rounds that the private run was planned for.
+      seed: The run's seed.
+      num_blocks: Blocks of a cohort.
+
+    Returns:
+      The model weights after the last round.
+    """
+    process = build_learning_process(
+        model,
+        client_update=client_update,
+        client_optimizer=client_optimizer,
+        query=_plan_without_privacy(sampling, client_update.weighting).query,
+        server_optimizer=server_optimizer,
+    )
+    state = process.initialize()
+    for round_number in range(1, rounds + 1):
+        blocks = cut_into_blocks(
+            clients,
+            sampling.cohort(seed, round_number),
+            num_blocks=num_blocks,
+            seed=seed,
+            round_number=round_number,
+        )
+        state = process.next(state, blocks).state
+    return process.get_model_weights(state)
+
+
+def train_central(
+    model: tff.learning.models.FunctionalModel,
+    *,
+    clients: ClientData,
+    validate: Score | None,
+    metric: str,
+    batch_size: int,
+    seed: int,
+) -> Any:
+    """Trains on all rows pooled with one client, as if data could be gathered.
+
+    Args:
+      model: The run's model, at its start.
+      clients: Training clients, pooled into one.
+      validate: Weights -> validation metrics; None trains for a fixed number of epochs.
+      metric: The metric that decides which weights are kept; higher is better.
+      batch_size: Rows in a batch.
+      seed: Seed of the shuffling.
+
+    Returns:
+      The best model weights by the validation metric, or the last.
+    """
+    sampling = FullParticipation(population=1)
+    process = build_learning_process(
+        model,
+        client_update=ClientUpdateConfig(
+            local_epochs=_CENTRAL_EPOCHS_PER_LOOK, batch_size=batch_size
+        ),
+        client_optimizer=build_optimizer(
+            OptimizerConfig(name="adam", learning_rate=_CENTRAL_LEARNING_RATE)
+        ),
+        query=_plan_without_privacy(sampling, "uniform").query,
+        server_optimizer=build_optimizer(OptimizerConfig(name="sgd", learning_rate=1.0)),
+    )
+    pooled = dataclasses.replace(
+        clients,
+        row_splits=np.array([0, clients.num_rows], np.int64),
+        client_ids=np.array(["all rows"]),
+    )
+    state = process.initialize()
+    best, best_value, since = process.get_model_weights(state), -np.inf, 0
+    for look in range(1, _CENTRAL_LOOKS + 1):
+        blocks = cut_into_blocks(pooled, np.array([0]), num_blocks=1, seed=seed, round_number=look)
+        state = process.next(state, blocks).state
+        weights = process.get_model_weights(state)
+        value = float(look) if validate is None else float(validate(weights)[metric])
+        since = 0 if value > best_value else since + 1
+        if since == 0:
+            best, best_value = weights, value
+        if since >= _CENTRAL_PATIENCE:
+            break
+    return best
+
+
+def trivial_metrics(train: ClientData, test: ClientData) -> dict[str, float]:
+    """Scores the model that knows only the share of positive labels among the training rows.
+
+    Returns:
+      The metrics of `learning.metrics.pooled_metrics` for that constant prediction; AUC is 0.5.
+    """
+    rate = float(np.clip(np.mean(train.labels), 1e-6, 1 - 1e-6))
+    share = float(np.mean(test.labels))
+    return {
+        "auc": 0.5,
+        "average_precision": share,
+        "accuracy": share if rate > 0.5 else 1 - share,
+        "log_loss": float(-share * np.log(rate) - (1 - share) * np.log(1 - rate)),
+        "brier": float(share * (1 - rate) ** 2 + (1 - share) * rate**2),
+    }
+
+
+def _plan_without_privacy(sampling: ClientSampling, weighting: str) -> PrivacyPlan:
+    """The plan of the mechanism `none`; its noise key is never used."""
+    setting = PlanSetting(sampling=sampling, noise_key=(0, 0), weighting=weighting)
+    return none.make_plan(none.Config(), setting)

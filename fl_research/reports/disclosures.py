@@ -1,0 +1,137 @@
+"""What a run released with noise, what it released without, and what its ε leaves out.
+
+An ε speaks only of what went through the mechanism. Everything else that was computed from private
+records and written down is listed here, one line each, so that nobody has to find it.
+"""
+
+from typing import Any
+
+from fl_research.reports.run_records import RunRecords
+
+
+def released(records: RunRecords, *, private: bool) -> dict[str, list[str]]:
+    """What left the run, with and without noise.
+
+    Args:
+        records: The run's records.
+        private: Whether the mechanism adds noise.
+
+    Returns:
+        `with_noise` and `without_noise`: lists of one line each.
+    """
+    models = "the model of every round, and so the final model"
+    return {
+        "with_noise": [*_noised(records, models)] if private else [],
+        "without_noise": _not_noised(records, [] if private else [models]),
+    }
+
+
+def _noised(records: RunRecords, models: str) -> list[str]:
+    """What the guarantee is about."""
+    lines = [f"{models} (checkpoints/, final_model/)"]
+    norms = {payload.get("clip_norm") for payload in records.payloads("release")}
+    if len(norms) > 1:
+        lines.append("the clip norm of every round, which was adapted by a noised quantile")
+    return lines
+
+
+def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
+    """Everything else that was computed from private records and written down."""
+    run, evaluation = records.run, records.evaluation
+    lines = [
+        *lines,
+        "training loss of every round, over the cohort's own records (metrics.csv, tensorboard/)",
+        "cohort size and number of training examples of every round, and how many updates were "
+        "not finite (metrics.csv, ledger.jsonl)",
+        _validation_line(records),
+        "test metrics, their percentiles and histograms over clients, the ROC and calibration "
+        f"curves: from the records of {run.required('data.split.test_clients'):,} test clients "
+        "(evaluation.json, plots/, this report)",
+    ]
+    if evaluation.stated("baselines"):
+        lines.append(
+            "test metrics of the baselines; the baselines were trained on the same training "
+            "records without noise (evaluation.json, this report)"
+        )
+    lines.append(
+        "numbers of clients and examples, size of the largest client, realised participation "
+        "(run.json, this report)"
+    )
+    if run.stated("data.cleaning"):
+        lines.append("counts of the cleaning rules (run.json, run.log, this report)")
+    if run.stated("data.sha256"):
+        lines.append(
+            "checksum of the data: whoever guesses the whole file can confirm the guess "
+            "(run.json, this report)"
+        )
+    return lines
+
+
+def _validation_line(records: RunRecords) -> str:
+    """Evaluation on validation clients, and whether it decided anything."""
+    clients = int(records.run.stated("data.split.validation_clients") or 0)
+    if not clients:
+        return "no validation metrics: no clients were kept for validation"
+    use = (
+        "they also decided when training ended (early finish was on)"
+        if records.run.stated("early_finish")
+        else "they did not decide when training ended (early finish was off)"
+    )
+    every = records.run.stated("evaluate_every")
+    rounds = f"every {every} rounds" if every else "at intervals not stated"
+    return (
+        f"validation metrics {rounds}, from the records of {clients:,} validation clients; "
+        f"{use} (metrics.csv, tensorboard/, plots/)"
+    )
+
+
+def not_covered(records: RunRecords) -> list[str]:
+    """What ε does not speak of, one line each."""
+    run = records.run
+    lines = [_schema_line(bool(run.required("data.schema_inferred"))), _cleaning_line(records)]
+    unit = run.required("data.unit")
+    lines += [
+        "Vocabularies and encodings: none was learned from records beyond the schema's."
+        if not run.required("data.schema_inferred")
+        else "Vocabularies and encodings: the categories come from the inferred schema.",
+        "Choice of hyperparameters (learning rates, clip norm, rounds, model): how they were "
+        "chosen is not stated. If they were tuned on these records, each trial adds to ε.",
+        "Validation and test clients: they get no guarantee. ε is about the "
+        f"{run.required('data.split.train_clients'):,} training clients; the split is taken as "
+        "fixed.",
+        "Numbers taken as public: the number of training clients, and the expected cohort size.",
+        "Everything under 'released without noise'. Publish it only if that is acceptable without "
+        "a guarantee.",
+        "Other runs on the same records, repeated runs and trials included: their ε add up with "
+        "this one.",
+        f"Facts about {unit} that others' records tell too: the guarantee limits what taking part "
+        "adds, not what can be learned from the population.",
+        "Attacks on floating-point arithmetic and on the random generators (see Seeds).",
+    ]
+    return lines
+
+
+def _schema_line(inferred: bool) -> str:
+    """Where bounds and categories come from."""
+    if inferred:
+        return (
+            "Schema inference: column bounds and categories were READ OFF THE PRIVATE RECORDS. "
+            "That access is not covered by ε; give a schema to avoid it."
+        )
+    return "Schema: declared as public knowledge; no bounds or categories were read off records."
+
+
+def _cleaning_line(records: RunRecords) -> str:
+    """The rules that changed or dropped rows before training."""
+    if not records.run.stated("data.cleaning"):
+        return "Cleaning: no rule acted. How the rules were chosen is not stated."
+    return (
+        "Cleaning rules and their thresholds (see Data): they acted before training. How they "
+        "were chosen is not stated."
+    )
+
+
+def declared_public(records: RunRecords) -> list[str]:
+    """What the run's record declares to be public, or an empty list."""
+    declared: Any = records.run.stated("data.public")
+    return [str(line) for line in declared] if declared else []

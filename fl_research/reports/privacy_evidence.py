@@ -1,0 +1,164 @@
+"""What ran and what it cost: mechanism, sampling, accounting, and the evidence for them.
+
+The numbers come from the ledger's plan and releases. Where one can change from round to round (an
+adaptive clip, a Poisson cohort), its first and last or its lowest and highest value are stated.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fl_research.data.client_sampling import sampling_from_dict
+from fl_research.privacy import events
+from fl_research.privacy.accounting import ACCOUNTANT_DESCRIPTIONS
+from fl_research.privacy.ledger import Entry
+from fl_research.privacy.spending import Spending, releases_of
+from fl_research.reports import wording
+from fl_research.reports.run_records import RunRecords
+
+VERIFY_COMMAND = "python -m experiments.verify_report --run=FOLDER"
+
+_SAMPLERS = {
+    "poisson": "each training client is drawn for a round on its own, with the same probability",
+    "fixed_size": "each round draws the same number of training clients, without replacement",
+    "full": "every training client takes part in every round; nothing is drawn",
+}
+
+
+def mechanism(records: RunRecords) -> dict[str, Any]:
+    """The query, its clip and its noise, as planned and as released."""
+    plan, released = records.plan, records.payloads("release")
+    expected = sampling_from_dict(plan.required("sampling")).expected_cohort_size
+    stddevs = [payload.get("noise_stddev_of_sum") for payload in released]
+    sizes = [int(payload["cohort_size"]) for payload in released]
+    details = plan.required("details")
+    return {
+        "name": plan.required("mechanism"),
+        "parameters": details.get("parameters") or {},
+        "references": details.get("references") or [],
+        "clip_norm": _first_last([payload.get("clip_norm") for payload in released]),
+        "noise_multiplier": details.get("noise_multiplier"),
+        "least_noise_multiplier_released": _least_multiplier(records.entries),
+        "noise_stddev_of_sum": _first_last(stddevs),
+        "noise_stddev_of_mean": _first_last(
+            [None if stddev is None else stddev / expected for stddev in stddevs]
+        ),
+        "expected_cohort_size": expected,
+        "cohort_size": {
+            "lowest": min(sizes, default=None),
+            "mean": sum(sizes) / len(sizes) if sizes else None,
+            "highest": max(sizes, default=None),
+        },
+    }
+
+
+def sampling(records: RunRecords) -> dict[str, Any]:
+    """The sampler that ran, its seed, and how often clients took part."""
+    declared = dict(records.plan.required("sampling"))
+    name = declared.pop("name")
+    return {
+        "name": name,
+        "meaning": _SAMPLERS.get(name, wording.NOT_STATED),
+        **declared,
+        "expected_cohort_size": sampling_from_dict({"name": name, **declared}).expected_cohort_size,
+        "seed_policy": "nothing is drawn"
+        if name == "full"
+        else "drawn anew for each round from (--seed, round); must be secret, see Seeds"
+        if records.plan.required("seeds.cohorts") == "from --seed"
+        else "drawn anew for each round from (secret seed, round), see Seeds",
+        "highest_participation": records.run.required("participation.highest"),
+        "smallest_separation": records.run.stated("participation.smallest_separation"),
+    }
+
+
+def accounting(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """ε by every accountant that applies, side by side, and which one is the claim."""
+    section: dict[str, Any] = {
+        "library": f"dp-accounting {records.run.stated('versions.dp-accounting') or ''}".strip(),
+        "claim": None,
+        "reason": None,
+        "side_by_side": [],
+        "settings": dict(ACCOUNTANT_DESCRIPTIONS),
+        "zero_concentrated": None,
+        "projection": "not asked for",
+    }
+    if not spent.private:
+        return section
+    return section | {
+        "claim": spent.claim.accountant,
+        "reason": spent.claim.reason,
+        "side_by_side": _side_by_side(spent),
+        "zero_concentrated": _zero_concentrated(records, spent),
+    }
+
+
+def evidence(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """The ledger, the noise self-test and the audit."""
+    return {
+        "ledger": {
+            "entries": len(records.entries),
+            "releases": spent.releases,
+            "repeated": spent.repeated,
+            "started_without_release": spent.failed,
+            "resumed": len(records.payloads("resumed")),
+            "recovered": len(records.payloads("recovered")),
+            "head": records.entries[-1].hash,
+        },
+        "verify": VERIFY_COMMAND,
+        "limits": "The hashes show an edit, a missing and a reordered entry. They are not signed: "
+        "who can write the folder can write a new ledger. Keep the hash of the last entry "
+        "somewhere else to notice that.",
+        "noise_self_test": records.evaluation.stated("noise_self_test"),
+        "audit": "not run",
+    }
+
+
+def _side_by_side(spent: Spending) -> list[dict[str, Any]]:
+    """Rows of the comparison: as run, the other accountants, without amplification."""
+    others = [
+        ("as run", name, epsilon)
+        for name, epsilon in spent.epsilon_by_accountant.items()
+        if name != spent.claim.accountant
+    ]
+    unsampled = spent.epsilon_without_amplification
+    rows = [
+        ("as run (the claim)", spent.claim.accountant, spent.claim.epsilon),
+        *others,
+        ("without amplification by sampling (cohorts known)", None, unsampled),
+    ]
+    return [
+        {"name": name, "accountant": accountant, "epsilon": _finite(epsilon)}
+        for name, accountant, epsilon in rows
+    ]
+
+
+def _zero_concentrated(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """zCDP of the releases; it has no amplification by sampling (Bun and Steinke 2016)."""
+    multipliers = [
+        events.effective_noise_multiplier(release.event) / spent.sensitivity_in_clips
+        for release in releases_of(records.entries)
+    ]
+    return {
+        "rho": math.fsum(0.5 / multiplier**2 for multiplier in multipliers),
+        "applies_to": "the run as it was"
+        if records.plan.required("sampling.name") == "full"
+        else "the releases without amplification by sampling only",
+    }
+
+
+def _least_multiplier(entries: Sequence[Entry]) -> float | None:
+    """The smallest noise multiplier that any release emitted."""
+    multipliers = [
+        events.effective_noise_multiplier(release.event) for release in releases_of(entries)
+    ]
+    return _finite(min(multipliers, default=None))
+
+
+def _first_last(values: Sequence[float | None]) -> dict[str, float | None]:
+    """The first and the last value."""
+    return {"first": values[0] if values else None, "last": values[-1] if values else None}
+
+
+def _finite(value: float | None) -> float | None:
+    """The value, None where it is infinite; JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None

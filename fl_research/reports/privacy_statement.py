@@ -1,0 +1,270 @@
+"""The privacy part of a report: the sentence, and everything that a reader needs to defend it.
+
+ε is recomputed from the ledger; nothing here takes an ε from another record. What one unit's
+presence can change is put in words by two bounds that (ε, δ)-DP implies: the factor e^ε on an
+attacker's odds, and the best true positive rate of a membership test at a false positive rate
+(Kairouz, Oh, Viswanath 2015). What has to be stated follows Ponomareva et al. 2023, "How to DP-fy
+ML", and NIST SP 800-226.
+"""
+
+import math
+from typing import Any
+
+from fl_research import cohort_seed
+from fl_research.privacy import accounting
+from fl_research.privacy.spending import Spending
+from fl_research.reports import wording
+from fl_research.reports.run_records import RunRecords
+
+FALSE_POSITIVE_RATE = 0.01
+NO_GUARANTEE = (
+    "No differential privacy: this run added no noise, so there is no ε and no guarantee for "
+    "anyone whose records it used."
+)
+
+_RELATIONS = {
+    "add_or_remove_one": "two data sets are neighbours if one is the other with {unit} added or "
+    "removed",
+    "replace_one": "two data sets are neighbours if they are of one size and differ in {unit}",
+    "replace_special": "two data sets are neighbours if they differ in {unit}, whose contribution "
+    "is zero in one of them",
+}
+_HYPOTHESES = {
+    "add_or_remove_one": "{unit} was or was not among the training clients",
+    "replace_one": "{unit} and not a given other was among the training clients",
+    "replace_special": "{unit} did or did not contribute to the training",
+}
+
+
+def privacy(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """The claim: the sentence, its meaning in plain words, its numbers, and warnings.
+
+    Args:
+        records: The run's records.
+        spent: What the ledger's releases cost.
+
+    Raises:
+        InputError: A record does not state what the sentence needs.
+    """
+    unit = records.run.required("data.unit")
+    section: dict[str, Any] = {
+        "guarantee": spent.private,
+        "sentence": NO_GUARANTEE,
+        "plain_words": [],
+        "warnings": _warnings(records, spent),
+        "epsilon": None,
+        "delta": None,
+        "unit": unit,
+        "neighboring_relation": spent.relation,
+        "accountant": None,
+        "accountant_reason": None,
+        "noise_multiplier": records.plan.stated("details.noise_multiplier"),
+        "target_epsilon": records.plan.stated("target_epsilon"),
+        "releases": spent.releases,
+        "epsilon_by_accountant": _finite(spent.epsilon_by_accountant),
+        "epsilon_without_amplification": None,
+    }
+    if not spent.private:
+        return section
+    epsilon, delta = spent.claim.epsilon, records.plan.required("delta")
+    factor = _finite_or_none(accounting.max_odds_factor(epsilon))
+    rate = accounting.best_true_positive_rate(epsilon, delta, FALSE_POSITIVE_RATE)
+    return section | {
+        "sentence": (
+            f"(ε, δ)-DP with ε = {wording.rounded_up(epsilon)}, δ = {wording.probability(delta)}, "
+            f"for {unit}, under {wording.relation(spent.relation)}, for the release of the model "
+            f"of every round ({spent.releases:,} releases) and so of the final model."
+        ),
+        "plain_words": [
+            *_plain_words(unit, spent.relation, factor, rate),
+            *_reliance(records, spent),
+        ],
+        "epsilon": epsilon,
+        "delta": delta,
+        "accountant": spent.claim.accountant,
+        "accountant_reason": spent.claim.reason,
+        "noise_multiplier": records.plan.required("details.noise_multiplier"),
+        "epsilon_without_amplification": _finite_or_none(spent.epsilon_without_amplification),
+        "odds_factor": factor,
+        "false_positive_rate": FALSE_POSITIVE_RATE,
+        "true_positive_rate_at_most": rate,
+    }
+
+
+def _plain_words(unit: str, relation: str, factor: float | None, rate: float) -> list[str]:
+    """The claim for a reader without the mathematics."""
+    hypothesis = _HYPOTHESES[relation].format(unit=unit.replace("one ", "a given ", 1))
+    if factor is None:
+        odds = "by a factor with hundreds of digits: ε is so large that it limits nothing"
+    else:
+        odds = f"by at most the factor e^ε = {wording.rounded_up(factor)}, up or down"
+    return [
+        f"Whatever an attacker knows already, all releases together can change the odds that "
+        f"{hypothesis} {odds}, apart from a failure of probability about δ.",
+        "A test of membership that wrongly names 1 % of the others finds at most "
+        f"{wording.percent_up(rate)} of the members. (Guessing finds 1 %.)",
+    ]
+
+
+def _reliance(records: RunRecords, spent: Spending) -> list[str]:
+    """How much of the claim rests on nobody knowing who was in a cohort."""
+    if records.plan.required("sampling.name") == "full":
+        return []
+    unsampled = wording.rounded_up(spent.epsilon_without_amplification)
+    return [
+        "This counts on it that nobody learns who took part in which round; for someone who does, "
+        f"ε is {unsampled} (see Seeds)."
+    ]
+
+
+def _warnings(records: RunRecords, spent: Spending) -> list[str]:
+    """What a reader must not overlook."""
+    lines = []
+    status = records.run.required("status")
+    if status in ("running", "interrupted", "failed"):
+        lines.append(f"The run has not ended properly (status: {status}).")
+    if records.run.required("data.schema_inferred"):
+        lines.append(
+            "The schema was inferred: bounds and categories were read off the private records, "
+            "and ε does not cover that."
+        )
+    self_test = records.evaluation.stated("noise_self_test")
+    if self_test and not self_test["passed"]:
+        lines.append(
+            "The noise self-test FAILED: the noise measured is not the noise declared. Do not rely "
+            "on ε."
+        )
+    if not spent.private:
+        return lines
+    delta = records.plan.required("delta")
+    clients = records.run.required("data.split.train_clients")
+    if delta >= 1 / clients:
+        lines.append(
+            f"δ = {wording.probability(delta)} is not below 1 / {clients:,}, one over the number "
+            "of training clients: such a δ allows a mechanism that publishes somebody's records."
+        )
+    target = records.plan.stated("target_epsilon")
+    if target is not None and spent.claim.epsilon > target:
+        lines.append(
+            f"ε = {wording.rounded_up(spent.claim.epsilon)} is above the target of {target:g} that "
+            "the run was planned for."
+        )
+    if records.run.stated("seeds.noise_seed") is not None:
+        lines.append(
+            "The noise came from a noise seed that the records hold: whoever knows it can take the "
+            "noise off. ε holds for a release only if the seed stays secret for ever."
+        )
+    return lines
+
+
+def setting(records: RunRecords) -> dict[str, Any]:
+    """Central, local or distributed, and who is trusted with what."""
+    sampler = records.plan.required("sampling.name")
+    return {
+        "model": "central; federated training simulated on one party's machines",
+        "trusted_party": "The party that runs this program is trusted with everything: it holds "
+        "all raw records, sees every client's update, and knows the seeds, the cohorts and the "
+        "noise. There is no secure aggregation and no noise at the clients.",
+        "attacker": "Sees every release listed below, knows this program and its settings but for "
+        "the seeds, and may know all records but those of one unit. Does not know the noise"
+        + ("." if sampler == "full" else ", nor which clients were in which cohort."),
+        "simulation": "Clients are groups of records on the same machines, not separate devices; "
+        "what a network, a device or a server operator could see is not part of this statement.",
+    }
+
+
+def unit(records: RunRecords) -> dict[str, Any]:
+    """The unit of privacy and how much one unit can contribute."""
+    run = records.run
+    cap = run.stated("data.max_rows_per_client")
+    clip = records.plan.stated("details.clip_norm")
+    return {
+        "unit": run.required("data.unit"),
+        "contains": run.required("data.unit_contains"),
+        "max_rows_per_client": cap,
+        "largest_client_rows": run.stated("data.largest_client_rows"),
+        "bound": [
+            "rows: no cap"
+            if cap is None
+            else f"rows: at most {cap:,} a client; a client with more keeps a random choice",
+            "update: not bounded"
+            if clip is None
+            else "update: the L2 norm of a client's whole update is clipped before it is added; "
+            "this is what bounds the contribution, however many rows a client has",
+            "rounds: each round in which a client takes part is accounted for",
+        ],
+        "several_clients": "The guarantee is for one client of the data. A person whose records "
+        "are spread over several clients is protected less: by group privacy, k clients together "
+        "have about k times ε.",
+    }
+
+
+def adjacency(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """The neighbouring relation and the sensitivity that follows from it."""
+    meaning = _RELATIONS[spent.relation].format(unit=records.run.required("data.unit"))
+    clip = records.plan.stated("details.clip_norm")
+    return {
+        "relation": spent.relation,
+        "meaning": meaning,
+        "sensitivity_in_clips": spent.sensitivity_in_clips if clip is not None else None,
+        "sensitivity": None if clip is None else spent.sensitivity_in_clips * clip,
+        "sensitivity_meaning": "largest L2 distance between the noised sums of two neighbours, "
+        "before noise, at the initial clip norm",
+    }
+
+
+def seeds(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """What is reproducible, and what has to stay secret."""
+    seed = records.run.required("seeds.seed")
+    noise_seed = records.run.stated("seeds.noise_seed")
+    from_seed = records.plan.required("seeds.cohorts") == "from --seed"
+    lines = [
+        f"--seed={seed} fixes the split and the model's start"
+        + (", the order of local examples and the cohort of every round." if from_seed else ".")
+    ]
+    if spent.private:
+        lines.append(
+            "Noise: fresh entropy of the operating system; the run cannot be repeated to the bit, "
+            "and nobody can draw the noise again."
+            if noise_seed is None
+            else "Noise: from --noise_seed; with it the run can be repeated to the bit. A "
+            "published noise seed VOIDS the claim: whoever knows it can take the noise off. For a "
+            "real release run without one."
+        )
+        lines += _secrecy(records)
+    elif noise_seed is None:
+        lines.append("No noise was drawn; the run can be repeated to the bit on the same machine.")
+    return {"seed": seed, "noise_seed_given": noise_seed is not None, "statements": lines}
+
+
+def _secrecy(records: RunRecords) -> list[str]:
+    """What an attacker must not know, and attacks that are left out."""
+    lines = []
+    if records.plan.required("sampling.name") != "full":
+        lines.append(
+            "The cohorts are drawn from --seed, because a noise seed was given. Amplification by "
+            "sampling holds only while the cohorts stay secret; this report, run.json, flags.txt "
+            "and ledger.jsonl name the seed. Once it is known, the ε that holds is the one without "
+            "amplification by sampling."
+            if records.plan.required("seeds.cohorts") == "from --seed"
+            else f"The cohorts are drawn from 128 random bits that stay in {cohort_seed.FILE_NAME} "
+            "in the run's folder; no other record holds them, the ledger only their SHA-256. "
+            "Amplification by sampling holds only while the cohorts stay secret: do not publish "
+            "that file. Once it is known, the ε that holds is the one without amplification by "
+            "sampling."
+        )
+    return [
+        *lines,
+        "The noise generator is not cryptographic. Attacks on random generators and on "
+        "floating-point arithmetic (Mironov 2012) are out of scope.",
+    ]
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    """The value, None where it is infinite; JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """The values, None where infinite."""
+    return {name: _finite_or_none(value) for name, value in values.items()}

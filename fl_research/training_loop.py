@@ -1,0 +1,346 @@
+"""The training loop: rounds, evaluation, checkpoints, resume and the budget gate.
+
+It knows no task and no mechanism. One round goes:
+
+    gate -> cohort -> ledger "round_started" -> round (TFF) -> checkpoint prepared
+         -> ledger "release" with the checkpoint's digest -> checkpoint committed -> metrics
+
+The order is what makes the ledger trustworthy. A result is on disk, but not used, before its
+release is in the ledger, and is used only after. Killed before the ledger entry, the prepared
+checkpoint is thrown away and the round is called again: its first result was never used. Killed
+after, the prepared checkpoint is the one that the ledger names and is taken over: nothing is
+released twice. Only a checkpoint that is lost later makes a round repeat, and then the ledger
+holds two releases and epsilon counts both.
+"""
+
+import collections
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_federated as tff
+
+from fl_research import server_state
+from fl_research.checkpoints import Checkpoint, CheckpointStore
+from fl_research.data.blocks import cut_into_blocks
+from fl_research.data.client_data import ClientData
+from fl_research.errors import InputError
+from fl_research.learning.learning_process import release_event
+from fl_research.privacy.budget import BudgetGate
+from fl_research.privacy.events import event_to_json
+from fl_research.privacy.ledger import Ledger
+from fl_research.privacy.plan import PrivacyPlan
+from fl_research.privacy.spending import spending_of
+from fl_research.run_directory import RunDirectory
+
+Evaluate = Callable[[Any], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, and when to look.
+
+    Attributes:
+      rounds: Rounds planned, at least 1.
+      seed: Seed of cohorts and of local shuffling, the run's cohort seed.
+      num_blocks: Blocks that a cohort is cut into; the same number in every round.
+      evaluate_every: Rounds between evaluations, at least 1; the last round is evaluated too.
+      early_finish_patience: Finish after so many evaluations without a better primary metric;
+        0 never finishes early.
+      primary_metric: The metric that early finish watches; higher is better.
+      target_epsilon: The budget of the gate, or None.
+      delta: In (0, 1); None only without a private mechanism.
+
+    Raises:
+      InputError: A number is out of its range.
+    """
+
+    rounds: int
+    seed: int
+    num_blocks: int
+    evaluate_every: int = 10
+    early_finish_patience: int = 0
+    primary_metric: str = "auc"
+    target_epsilon: float | None = None
+    delta: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, lowest in (
+            ("rounds", 1),
+            ("num_blocks", 1),
+            ("evaluate_every", 1),
+            ("early_finish_patience", 0),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < lowest:
+                raise InputError(f"{name}={getattr(self, name)} must be at least {lowest}")
+
+
+class Progress(Protocol):
+    """Where the loop reports to while it runs."""
+
+    def round_done(self, row: Mapping[str, Any]) -> None:
+        """Takes the metrics row of one finished round."""
+
+    def note(self, message: str) -> None:
+        """Takes one line that the user should see, such as a recovered checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Records:
+    """Where a run writes what happened."""
+
+    directory: RunDirectory
+    ledger: Ledger
+    checkpoints: CheckpointStore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOutcome:
+    """The state after the last round, and why it was the last."""
+
+    state: Any
+    rounds_completed: int
+    status: str
+
+
+class TrainingLoop:
+    """Runs a learning process over sampled cohorts, resumably.
+
+    Args:
+      process: From `learning.build_learning_process`.
+      clients: Training clients; the plan's sampler draws from them by index.
+      plan: Sampler, event and relation of the releases.
+      evaluate: Model weights -> validation metrics by name; None never evaluates.
+      config: How long, how often.
+      records: The run's folder, ledger and checkpoints.
+      listeners: Told of each round, such as a progress bar.
+    """
+
+    def __init__(
+        self,
+        process: tff.learning.templates.LearningProcess,
+        *,
+        clients: ClientData,
+        plan: PrivacyPlan,
+        evaluate: Evaluate | None,
+        config: TrainingConfig,
+        records: Records,
+        listeners: Sequence[Progress],
+    ) -> None:
+        self._process = process
+        self._clients = clients
+        self._plan = plan
+        self._evaluate = evaluate
+        self._config = config
+        self._records = records
+        self._listeners = listeners
+        self._rows: list[dict[str, Any]] = records.directory.read_metrics()
+        self._calls = collections.Counter(
+            payload["round"] for payload in payloads(records.ledger, "round_started")
+        )
+        self._released = [payload["round"] for payload in payloads(records.ledger, "release")]
+        self._gate = BudgetGate(
+            expected_release_event=plan.expected_release_event,
+            compose=plan.event,
+            neighboring_relation=plan.neighboring_relation,
+            target_epsilon=config.target_epsilon,
+            delta=config.delta,
+        )
+
+    def run(self) -> TrainingOutcome:
+        """Trains from the last good checkpoint to the end.
+
+        Returns:
+          The outcome; `status` is `"completed"`, `"stopped_by_budget"` or `"converged"`.
+
+        Raises:
+          InputError: The records in the folder do not fit this run.
+          WorkerError: TFF's worker died; the run can be resumed.
+        """
+        state, done = self._resume()
+        while done < self._config.rounds:
+            if self._has_converged():
+                return TrainingOutcome(state=state, rounds_completed=done, status="converged")
+            if not self._gate.allows([*self._released, done + 1]):
+                return TrainingOutcome(
+                    state=state, rounds_completed=done, status="stopped_by_budget"
+                )
+            state = self._run_round(state, done + 1)
+            done += 1
+        return TrainingOutcome(state=state, rounds_completed=done, status="completed")
+
+    def _resume(self) -> tuple[Any, int]:
+        """The state to go on from and the number of rounds behind it."""
+        initial = self._process.initialize()
+        checkpoint = recover_checkpoint(self._records, self._note)
+        if checkpoint is None:
+            return initial, 0
+        self._records.ledger.append("resumed", {"round": checkpoint.round_number})
+        self._note(f"resumed after round {checkpoint.round_number}")
+        state = server_state.unflatten_state(initial, checkpoint.arrays)
+        self._write_row(state, dict(checkpoint.metadata["row"]))
+        return state, checkpoint.round_number
+
+    def _run_round(self, state: Any, round_number: int) -> Any:
+        """One round, in the order that the module's docstring gives; returns the new state."""
+        started = time.monotonic()
+        sampling, ledger = self._plan.sampling, self._records.ledger
+        cohort = sampling.cohort(self._config.seed, round_number)
+        self._calls[round_number] += 1
+        call = {
+            "round": round_number,
+            "attempt": self._calls[round_number],
+            "expected_cohort_size": float(sampling.expected_cohort_size),
+            "cohort_size": len(cohort),
+        }
+        ledger.append("round_started", {**call, "sampler": sampling.name})
+        blocks = cut_into_blocks(
+            self._clients,
+            cohort,
+            num_blocks=self._config.num_blocks,
+            seed=self._config.seed,
+            round_number=round_number,
+        )
+        output = self._process.next(state, blocks)
+        train, release = output.metrics["train"], output.metrics["release"]
+        noise = {name: float(value) for name, value in dict(release["metrics"]).items()}
+        row = _metrics_row(call, train, noise, seconds=time.monotonic() - started)
+        digest = self._records.checkpoints.prepare(
+            round_number, server_state.flatten_state(output.state), {"row": row}
+        )
+        ledger.append(
+            "release",
+            {
+                **call,
+                "clip_norm": noise.get("clip_norm"),
+                "noise_stddev_of_sum": noise.get("noise_stddev_of_sum"),
+                "event": event_to_json(release_event(output.metrics)),
+                "state_sha256": digest,
+            },
+        )
+        self._released.append(round_number)
+        self._records.checkpoints.commit(round_number)
+        self._write_row(output.state, row)
+        return output.state
+
+    def _write_row(self, state: Any, row: dict[str, Any]) -> None:
+        """Adds the round's metrics, evaluated where due, unless they are there already."""
+        if any((r["round"], r["attempt"]) == (row["round"], row["attempt"]) for r in self._rows):
+            return
+        last = row["round"] == self._config.rounds
+        if self._evaluate is not None and (last or row["round"] % self._config.evaluate_every == 0):
+            metrics = self._evaluate(self._process.get_model_weights(state))
+            row |= {f"validation_{k}": v for k, v in metrics.items() if not math.isnan(v)}
+            spent = spending_of(self._records.ledger.entries)
+            if spent.private:
+                row["epsilon"] = spent.claim.epsilon
+        self._records.directory.append_metrics(row)
+        self._rows.append(row)
+        for listener in self._listeners:
+            listener.round_done(row)
+
+    def _note(self, message: str) -> None:
+        """Tells every listener."""
+        for listener in self._listeners:
+            listener.note(message)
+
+    def _has_converged(self) -> bool:
+        """Whether the primary metric has not risen for `early_finish_patience` evaluations."""
+        patience = self._config.early_finish_patience
+        if not patience:
+            return False
+        column = f"validation_{self._config.primary_metric}"
+        values = [float(row[column]) for row in self._rows if row.get(column) not in (None, "")]
+        return len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
+
+
+def payloads(ledger: Ledger, kind: str) -> list[Mapping[str, Any]]:
+    """Returns the payloads of all entries of one kind, in order."""
+    return [entry.payload for entry in ledger.entries if entry.kind == kind]
+
+
+def recover_checkpoint(records: Records, note: Callable[[str], None]) -> Checkpoint | None:
+    """Returns the newest checkpoint that the ledger vouches for.
+
+    A prepared checkpoint is taken over if the last release in the ledger carries its digest, and
+    thrown away otherwise.
+
+    Args:
+      records: Folder, ledger and checkpoints of the run.
+      note: Told of what was found damaged.
+
+    Raises:
+      InputError: The ledger holds releases, but no good checkpoint is left.
+    """
+    ledger, store = records.ledger, records.checkpoints
+    releases = payloads(ledger, "release")
+    if releases:
+        last = releases[-1]
+        if store.pending(last["round"]) == last["state_sha256"]:
+            store.commit(last["round"])
+    store.discard_pending()
+    checkpoint = store.latest()
+    for warning in store.warnings:
+        note(warning)
+    if checkpoint is None and releases:
+        raise InputError(
+            f"{records.directory.path}: the ledger holds {len(releases)} releases but no "
+            "checkpoint is readable; restore the checkpoints folder, or start anew with another "
+            "--run_name"
+        )
+    if checkpoint and checkpoint.digest not in {payload["state_sha256"] for payload in releases}:
+        raise InputError(
+            f"{records.directory.path}: no release in the ledger vouches for the checkpoint of "
+            f"round {checkpoint.round_number}; restore ledger.jsonl, or start anew with another "
+            "--run_name"
+        )
+    return checkpoint
+
+
+def _metrics_row(
+    call: Mapping[str, Any], train: Mapping[str, Any], noise: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
+    """The row of metrics.csv that a round fills without evaluation."""
+    examples = int(train["examples"])
+    return {
+        "round": call["round"],
+        "attempt": call["attempt"],
+        "seconds": round(seconds, 6),
+        "cohort_size": call["cohort_size"],
+        "train_loss": float(train["loss_sum"]) / examples if examples else None,
+        "train_examples": examples,
+        "clients_not_finite": int(train["clients_not_finite"]),
+        "clip_norm": noise.get("clip_norm"),
+    }
+
+
+def realised_participation(
+    plan: PrivacyPlan, seed: int, rounds: Sequence[int]
+) -> dict[str, int | None]:
+    """Counts how often clients took part in the released rounds.
+
+    Args:
+      plan: Holds the sampler, which is pure in (seed, round).
+      seed: The run's seed.
+      rounds: The round of each release, in order.
+
+    Returns:
+      `highest`: the largest number of rounds of any client; `smallest_separation`: the fewest
+      rounds between two participations of one client, None where nobody took part twice.
+    """
+    counts = np.zeros(plan.sampling.population, np.int64)
+    last_seen = np.full(plan.sampling.population, -1, np.int64)
+    smallest: int | None = None
+    for position, round_number in enumerate(rounds):
+        cohort = plan.sampling.cohort(seed, round_number)
+        counts[cohort] += 1
+        seen = last_seen[cohort]
+        gaps = position - seen[seen >= 0]
+        if gaps.size:
+            smallest = int(gaps.min()) if smallest is None else min(smallest, int(gaps.min()))
+        last_seen[cohort] = position
+    return {"highest": int(counts.max(initial=0)), "smallest_separation": smallest}
