@@ -1,5 +1,6 @@
 """From the parsed flags to the experiment's config."""
 
+import dataclasses
 from typing import Any
 
 from absl import flags
@@ -9,6 +10,9 @@ from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
+from fl_research.privacy.mechanisms import registry as mechanisms
+from fl_research.run_status import available_cores
+from fl_research.training_config import TrainingConfig
 
 FLAGS = flags.FLAGS
 
@@ -38,9 +42,10 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
     Raises:
       InputError: A flag for a component that is not selected, or a value out of range.
     """
-    private = FLAGS.mechanism != "none"
+    settings = {f.name for f in dataclasses.fields(mechanisms.load(FLAGS.mechanism).Config)}
+    private = "noise_multiplier" in settings
     mechanism_parameters = _component_parameters("mechanism")
-    if private:
+    if "clip_norm" in settings:
         mechanism_parameters.setdefault("clip_norm", default_clip_norm)
     target = FLAGS.target_epsilon
     if private and target is None and FLAGS.noise_multiplier is None:
@@ -48,33 +53,35 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
     rate = FLAGS.sampling_rate
     if rate is None and FLAGS.clients_per_round is None and FLAGS.sampling != "full":
         rate = _DEFAULT_SAMPLING_RATE
-    optional = {} if FLAGS.blocks is None else {"num_blocks": FLAGS.blocks}
     return ExperimentConfig(
-        rounds=_DEFAULT_ROUNDS if FLAGS.rounds is None else FLAGS.rounds,
+        training=TrainingConfig(
+            rounds=_DEFAULT_ROUNDS if FLAGS.rounds is None else FLAGS.rounds,
+            seed=FLAGS.seed,
+            num_blocks=available_cores() if FLAGS.num_blocks is None else FLAGS.num_blocks,
+            evaluate_every=FLAGS.evaluate_every,
+            early_finish_patience=FLAGS.early_finish_patience,
+            target_epsilon=target,
+            delta=default_delta if private and FLAGS.delta is None else FLAGS.delta,
+        ),
+        seed=FLAGS.seed,
         sampling=FLAGS.sampling,
         clients_per_round=FLAGS.clients_per_round,
         sampling_rate=rate,
         mechanism=FLAGS.mechanism,
         mechanism_parameters=mechanism_parameters,
         noise_multiplier=FLAGS.noise_multiplier,
-        target_epsilon=target,
-        delta=default_delta if private and FLAGS.delta is None else FLAGS.delta,
         model=FLAGS.model,
         model_parameters=_component_parameters("model"),
         client_update=ClientUpdateConfig(
             local_epochs=FLAGS.local_epochs,
-            max_steps=FLAGS.local_steps,
+            local_steps=FLAGS.local_steps,
             batch_size=FLAGS.batch_size,
-            weighting=FLAGS.client_weighting,
+            weighting=FLAGS.weighting,
         ),
         client_optimizer=_optimizer("client"),
         server_optimizer=_optimizer("server"),
-        evaluate_every=FLAGS.evaluate_every,
-        early_finish_patience=FLAGS.early_finish_patience,
         baselines=FLAGS.baselines,
-        seed=FLAGS.seed,
         noise_seed=FLAGS.noise_seed,
-        **optional,
     )
 
 

@@ -41,7 +41,7 @@ flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its rows in one
 flags.DEFINE_integer("local_steps", None, "At most so many local steps a round.")
 flags.DEFINE_integer("batch_size", 8, "Rows in a local batch.")
 flags.DEFINE_enum(
-    "client_weighting", "uniform", ["uniform", "examples"], "Weight of a client in the mean."
+    "weighting", "uniform", ["uniform", "examples"], "Weight of a client in the mean."
 )
 flags.DEFINE_integer("evaluate_every", 10, "Rounds between evaluations on the validation clients.")
 flags.DEFINE_integer(
@@ -61,7 +61,7 @@ flags.DEFINE_integer(
     "Seed of the noise, for exact re-runs; whoever knows it can take the noise away. Without it "
     "the noise key comes from the system's entropy.",
 )
-flags.DEFINE_integer("blocks", None, "Blocks a cohort is cut into (default: one a core).")
+flags.DEFINE_integer("num_blocks", None, "Blocks a cohort is cut into (default: one a core).")
 flags.DEFINE_string("output_dir", "runs", "Folder of all runs.")
 flags.DEFINE_string(
     "run_name", None, "This run's folder in --output_dir (default: made from the flags)."

@@ -70,7 +70,7 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
         data = data.cap_rows(FLAGS.max_rows_per_client, seed)
         contains += f"; at most {FLAGS.max_rows_per_client} rows a client are kept"
     train, validation, test = data.split(
-        validation=FLAGS.validation_fraction, test=FLAGS.test_fraction, seed=seed
+        validation_fraction=FLAGS.validation_fraction, test_fraction=FLAGS.test_fraction, seed=seed
     )
     return FederatedTask(
         name=name,
@@ -81,7 +81,7 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
         unit=unit,
         unit_contains=contains,
         feature_names=encoded.feature_names,
-        data_record=_data_record(records, encoded, data, (train, validation, test)),
+        data_facts=_data_facts(records, encoded, data, (train, validation, test)),
     )
 
 
@@ -232,7 +232,7 @@ def _refuse_other_partitions() -> None:
         raise InputError(f"--partition={FLAGS.partition} needs --partition_clients")
 
 
-def _data_record(
+def _data_facts(
     records: _Records,
     encoded: EncodedRecords,
     data: ClientData,

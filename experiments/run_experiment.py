@@ -15,7 +15,7 @@ from fl_research.privacy.ledger import LedgerError, read_ledger
 from fl_research.progress import TerminalProgress
 from fl_research.reports import run_report, summary
 from fl_research.run_directory import RunDirectory
-from fl_research.run_record import command_line
+from fl_research.run_status import command_line
 from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,7 @@ def run_experiment(
     console = Console(stderr=True)
     with RunDirectory.open(folder, flags_text=text) as directory:
         console.print(f"run folder: {folder}", soft_wrap=True, highlight=False)
-        _warn_of_large_delta(console, config.delta, task.train.num_clients)
+        _warn_of_large_delta(console, config.training.delta, task.train.num_clients)
         if _is_completed(directory.path):
             console.print("this run is complete; here is its report again")
         else:
@@ -56,7 +56,9 @@ def run_experiment(
             with runtime.local_runtime(log_path=directory.log_path):
                 from fl_research import experiment
 
-                with TerminalProgress(config.rounds, task.primary_metric, console) as progress:
+                with TerminalProgress(
+                    config.training.rounds, task.primary_metric, console
+                ) as progress:
                     experiment.run(
                         task,
                         config,

@@ -6,7 +6,7 @@ rising; it uses the same model and the same client update as the federated run.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def train_without_privacy(
     client_update: ClientUpdateConfig,
     client_optimizer: tff.learning.optimizers.Optimizer,
     server_optimizer: tff.learning.optimizers.Optimizer,
-    rounds: int,
+    rounds: Iterable[int],
     seed: int,
     num_blocks: int,
 ) -> Any:
@@ -50,7 +50,7 @@ def train_without_privacy(
       client_update: The run's local training.
       client_optimizer: The run's client optimizer.
       server_optimizer: The run's server optimizer.
-      rounds: Rounds that the private run was planned for.
+      rounds: The rounds that the private run was planned for, 1 and up.
       seed: The run's seed.
       num_blocks: Blocks of a cohort.
 
@@ -65,7 +65,7 @@ def train_without_privacy(
         server_optimizer=server_optimizer,
     )
     state = process.initialize()
-    for round_number in range(1, rounds + 1):
+    for round_number in rounds:
         blocks = cut_into_blocks(
             clients,
             sampling.cohort(seed, round_number),

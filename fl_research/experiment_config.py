@@ -5,7 +5,6 @@ mechanism's own settings; calibration happens here, for the planned rounds. No T
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +16,7 @@ from fl_research.models import registry as models
 from fl_research.privacy import accounting
 from fl_research.privacy.mechanisms import registry as mechanisms
 from fl_research.privacy.plan import require_uniform_weighting
-
-
-def available_cores() -> int:
-    """Returns the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+from fl_research.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,61 +24,59 @@ class ExperimentConfig:
     """The settings of one run, apart from its data.
 
     Attributes:
-      rounds: Rounds planned.
+      training: Rounds, evaluation, budget, and the seed of cohorts and shuffling.
+      seed: Seed of the split and of the model's start.
       sampling: `"poisson"`, `"fixed_size"` or `"full"`.
       clients_per_round: Clients in a cohort; under Poisson sampling the expected number.
       sampling_rate: A client's probability to be in a cohort, instead of `clients_per_round`.
       mechanism: A name of `privacy.mechanisms`.
       mechanism_parameters: Fields of that mechanism's `Config`, apart from `noise_multiplier`.
-      noise_multiplier: Standard deviation of the noise on the sum, in units of the clip.
-      target_epsilon: The epsilon that the planned rounds may cost, instead of the noise.
-      delta: In (0, 1); needed by every mechanism with noise.
-      model: A name of `models`; `model_parameters` are fields of its `Config`.
+      noise_multiplier: Noise on the sum, in units of the clip, instead of a target epsilon.
+      model: A name of `models`.
+      model_parameters: Fields of that model's `Config`.
       client_update: The local training of one client.
-      client_optimizer: Its optimizer; `server_optimizer` applies the mean update.
-      evaluate_every: Rounds between evaluations.
-      early_finish_patience: Evaluations without improvement before finishing; 0: never.
+      client_optimizer: The optimizer of the local training.
+      server_optimizer: The optimizer that applies the mean update.
       baselines: Whether to train the models to compare with.
-      seed: Seed of the split, of cohorts, of the model's start and of local shuffling.
       noise_seed: Seed of the noise, for exact re-runs; None draws a key from the system's entropy.
-      num_blocks: Blocks a cohort is cut into; by default one for each core.
+
+    Raises:
+      InputError: A name is unknown, a value is out of range, or two settings contradict.
     """
 
-    rounds: int
-    sampling: str = "poisson"
-    clients_per_round: float | None = None
-    sampling_rate: float | None = None
-    mechanism: str = "gaussian"
-    mechanism_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    noise_multiplier: float | None = None
-    target_epsilon: float | None = None
-    delta: float | None = None
-    model: str = "logistic_regression"
-    model_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: TrainingConfig
+    seed: int
+    sampling: str
+    clients_per_round: float | None
+    sampling_rate: float | None
+    mechanism: str
+    mechanism_parameters: Mapping[str, Any]
+    noise_multiplier: float | None
+    model: str
+    model_parameters: Mapping[str, Any]
     client_update: ClientUpdateConfig
     client_optimizer: OptimizerConfig
     server_optimizer: OptimizerConfig
-    evaluate_every: int = 10
-    early_finish_patience: int = 0
-    baselines: bool = False
-    seed: int = 0
-    noise_seed: int | None = None
-    num_blocks: int = dataclasses.field(default_factory=available_cores)
+    baselines: bool
+    noise_seed: int | None
 
     def __post_init__(self) -> None:
-        _check_name("model", self.model, models.names())
-        _check_name("mechanism", self.mechanism, mechanisms.names())
-        if self.rounds < 1:
-            raise InputError(f"rounds={self.rounds} must be at least 1")
-        for name in ("seed", "noise_seed"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InputError(f"{name}={value} must not be negative")
-        if self.noise_multiplier is not None and self.target_epsilon is not None:
+        self.model_config()
+        mechanisms.load(self.mechanism)
+        if self.noise_seed is not None and self.noise_seed < 0:
+            raise InputError(f"noise_seed={self.noise_seed} must not be negative")
+        target = self.training.target_epsilon
+        if self.noise_multiplier is not None and target is not None:
             raise InputError(
-                f"noise_multiplier={self.noise_multiplier} and target_epsilon="
-                f"{self.target_epsilon} are both given; give one: the other follows from it"
+                f"noise_multiplier={self.noise_multiplier} and target_epsilon={target} are both "
+                "given; give one: the other follows from it"
             )
+
+    def model_config(self) -> Any:
+        """Returns the model's own settings, checked."""
+        config_class = models.load(self.model).Config
+        _refuse_unknown(self.model_parameters, config_class, self.model)
+        return config_class(**self.model_parameters)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,46 +105,57 @@ def resolve_privacy(config: ExperimentConfig, population: int) -> ResolvedPrivac
         sampling_rate=config.sampling_rate,
     )
     config_class = mechanisms.load(config.mechanism).Config
-    fields = {field.name for field in dataclasses.fields(config_class)}
     parameters = dict(config.mechanism_parameters)
-    _refuse_unknown(parameters, fields, config.mechanism)
-    if "noise_multiplier" not in fields:
-        for name in ("noise_multiplier", "target_epsilon", "delta"):
-            if getattr(config, name) is not None:
-                raise InputError(
-                    f"{name}={getattr(config, name)} has no meaning for mechanism="
-                    f"{config.mechanism}, which adds no noise; leave it out"
-                )
-        return ResolvedPrivacy(sampling=sampling, mechanism_config=config_class(**parameters))
-    require_uniform_weighting(config.client_update.weighting, config.mechanism)
-    if config.delta is None:
-        raise InputError("delta is not given; set it well below 1 / number of clients, e.g. 1e-5")
-    if not 0 < config.delta < 1:
-        raise InputError(f"delta={config.delta} must be between 0 and 1, both excluded")
-    if config.target_epsilon is not None:
-        parameters["noise_multiplier"] = accounting.calibrate_noise_multiplier(
-            target_epsilon=config.target_epsilon,
-            delta=config.delta,
-            sampling=sampling,
-            rounds=config.rounds,
-        )
-    elif config.noise_multiplier is not None:
-        parameters["noise_multiplier"] = config.noise_multiplier
+    _refuse_unknown(parameters, config_class, config.mechanism)
+    if "noise_multiplier" in _fields(config_class):
+        parameters["noise_multiplier"] = _noise_multiplier(config, sampling)
     else:
-        raise InputError(
-            f"mechanism={config.mechanism} needs target_epsilon or noise_multiplier; give one"
-        )
+        _refuse_noise(config)
     return ResolvedPrivacy(sampling=sampling, mechanism_config=config_class(**parameters))
 
 
-def _check_name(argument: str, value: str, allowed: list[str] | tuple[str, ...]) -> None:
-    """Raises if `value` is not one of `allowed`."""
-    if value not in allowed:
-        raise InputError(f"{argument}={value} is unknown; choose from {', '.join(sorted(allowed))}")
+def _noise_multiplier(config: ExperimentConfig, sampling: ClientSampling) -> float:
+    """The noise multiplier that was given, or the least that keeps the target."""
+    training = config.training
+    require_uniform_weighting(config.client_update.weighting, config.mechanism)
+    if training.delta is None:
+        raise InputError("delta is not given; set it well below 1 / number of clients, e.g. 1e-5")
+    if config.noise_multiplier is not None:
+        return config.noise_multiplier
+    if training.target_epsilon is None:
+        raise InputError(
+            f"mechanism={config.mechanism} needs target_epsilon or noise_multiplier; give one"
+        )
+    return accounting.calibrate_noise_multiplier(
+        target_epsilon=training.target_epsilon,
+        delta=training.delta,
+        sampling=sampling,
+        rounds=training.rounds,
+    )
 
 
-def _refuse_unknown(parameters: Mapping[str, Any], fields: set[str], component: str) -> None:
-    """Raises if a parameter is none of the selected component's."""
+def _refuse_noise(config: ExperimentConfig) -> None:
+    """Raises if a setting of noise was given for a mechanism without noise."""
+    given = {
+        "noise_multiplier": config.noise_multiplier,
+        "target_epsilon": config.training.target_epsilon,
+        "delta": config.training.delta,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name}={value} has no meaning for mechanism={config.mechanism}, which adds no "
+                "noise; leave it out"
+            )
+
+
+def _fields(config_class: type) -> set[str]:
+    """The names of a config's settings."""
+    return {field.name for field in dataclasses.fields(config_class)}
+
+
+def _refuse_unknown(parameters: Mapping[str, Any], config_class: type, component: str) -> None:
+    """Raises if a parameter is none of the component's."""
     for name, value in parameters.items():
-        if name not in fields:
+        if name not in _fields(config_class):
             raise InputError(f"{name}={value} is not a setting of {component}; leave it out")

@@ -1,7 +1,7 @@
 """What the terminal shows while rounds run: a bar, or plain lines where there is no terminal."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -37,7 +37,7 @@ class TerminalProgress:
         self._metric = primary_metric
         self._shown: dict[str, str] = {}
         self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
+            rich_progress.TextColumn("{task.description} {task.completed:.0f}/{task.total:.0f}"),
             rich_progress.BarColumn(bar_width=24),
             rich_progress.TextColumn("{task.fields[figures]}"),
             rich_progress.TimeElapsedColumn(),
@@ -46,7 +46,7 @@ class TerminalProgress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("rounds", total=rounds, figures="starting")
+        self._task = self._bar.add_task("round", total=rounds, figures="starting")
 
     def __enter__(self) -> "TerminalProgress":
         self._bar.start()
@@ -70,16 +70,31 @@ class TerminalProgress:
         if evaluated and not self._console.is_terminal:
             self._console.print(f"round {row['round']}/{self._rounds}  {text}", soft_wrap=True)
 
+    def steps(self, label: str, total: int) -> Iterator[int]:
+        """Yields 1 to `total`, with a bar of its own below the rounds'."""
+        task = self._bar.add_task("step ", total=total, figures=label)
+        for step in range(1, total + 1):
+            yield step
+            self._bar.update(task, completed=step)
+
     def note(self, message: str) -> None:
         """Prints one line above the bar."""
         self._console.print(message, soft_wrap=True, highlight=False, markup=False)
 
 
 class SilentProgress:
-    """Shows nothing; for baselines that are trained beside the run, and for tests."""
+    """Shows nothing; for programs without a terminal, and for tests."""
 
     def round_done(self, row: Mapping[str, Any]) -> None:
         """Takes the row and shows nothing."""
 
+    def steps(self, label: str, total: int) -> Iterator[int]:
+        """Yields 1 to `total`."""
+        del label
+        yield from range(1, total + 1)
+
     def note(self, message: str) -> None:
         """Takes the line and shows nothing."""
+
+
+Progress = TerminalProgress | SilentProgress

@@ -27,7 +27,7 @@ class FederatedTask:
       unit: One privacy unit in words, such as `"one customer"`.
       unit_contains: What one unit may contain, and how that is bounded, in words.
       feature_names: Names of the columns of `features["inputs"]`, for the saved model.
-      data_record: What the run's record says of the data: source, checksum, terms, cleaning.
+      data_facts: What the run's record says of the data: source, checksum, terms, cleaning.
 
     Raises:
       InputError: Training or test data is empty, the splits have different features, or a label
@@ -42,7 +42,7 @@ class FederatedTask:
     unit: str
     unit_contains: str
     feature_names: tuple[str, ...]
-    data_record: Mapping[str, Any]
+    data_facts: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         for split_name in ("train", "test"):

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow_federated as tff
 
 from fl_research import server_state
@@ -31,55 +30,16 @@ from fl_research.errors import InputError
 from fl_research.learning.learning_process import release_event
 from fl_research.privacy.budget import BudgetGate
 from fl_research.privacy.events import event_to_json
-from fl_research.privacy.ledger import Ledger
+from fl_research.privacy.ledger import Ledger, payloads
 from fl_research.privacy.plan import PrivacyPlan
 from fl_research.privacy.spending import spending_of
 from fl_research.run_directory import RunDirectory
+from fl_research.training_config import TrainingConfig
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How long to train, and when to look.
-
-    Attributes:
-      rounds: Rounds planned, at least 1.
-      seed: Seed of cohorts and of local shuffling, the run's cohort seed.
-      num_blocks: Blocks that a cohort is cut into; the same number in every round.
-      evaluate_every: Rounds between evaluations, at least 1; the last round is evaluated too.
-      early_finish_patience: Finish after so many evaluations without a better primary metric;
-        0 never finishes early.
-      primary_metric: The metric that early finish watches; higher is better.
-      target_epsilon: The budget of the gate, or None.
-      delta: In (0, 1); None only without a private mechanism.
-
-    Raises:
-      InputError: A number is out of its range.
-    """
-
-    rounds: int
-    seed: int
-    num_blocks: int
-    evaluate_every: int = 10
-    early_finish_patience: int = 0
-    primary_metric: str = "auc"
-    target_epsilon: float | None = None
-    delta: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, lowest in (
-            ("rounds", 1),
-            ("num_blocks", 1),
-            ("evaluate_every", 1),
-            ("early_finish_patience", 0),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < lowest:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {lowest}")
-
-
-class Progress(Protocol):
+class RoundListener(Protocol):
     """Where the loop reports to while it runs."""
 
     def round_done(self, row: Mapping[str, Any]) -> None:
@@ -90,7 +50,7 @@ class Progress(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Records:
+class RunOutputs:
     """Where a run writes what happened."""
 
     directory: RunDirectory
@@ -116,7 +76,7 @@ class TrainingLoop:
       plan: Sampler, event and relation of the releases.
       evaluate: Model weights -> validation metrics by name; None never evaluates.
       config: How long, how often.
-      records: The run's folder, ledger and checkpoints.
+      outputs: The run's folder, ledger and checkpoints.
       listeners: Told of each round, such as a progress bar.
     """
 
@@ -128,25 +88,26 @@ class TrainingLoop:
         plan: PrivacyPlan,
         evaluate: Evaluate | None,
         config: TrainingConfig,
-        records: Records,
-        listeners: Sequence[Progress],
+        outputs: RunOutputs,
+        listeners: Sequence[RoundListener],
     ) -> None:
         self._process = process
         self._clients = clients
         self._plan = plan
         self._evaluate = evaluate
         self._config = config
-        self._records = records
+        self._outputs = outputs
         self._listeners = listeners
-        self._rows: list[dict[str, Any]] = records.directory.read_metrics()
+        self._rows: list[dict[str, Any]] = outputs.directory.read_metrics()
         self._calls = collections.Counter(
-            payload["round"] for payload in payloads(records.ledger, "round_started")
+            payload["round"] for payload in payloads(outputs.ledger.entries, "round_started")
         )
-        self._released = [payload["round"] for payload in payloads(records.ledger, "release")]
+        self._released = [
+            payload["round"] for payload in payloads(outputs.ledger.entries, "release")
+        ]
         self._gate = BudgetGate(
             expected_release_event=plan.expected_release_event,
-            compose=plan.event,
-            neighboring_relation=plan.neighboring_relation,
+            sampling=plan.sampling,
             target_epsilon=config.target_epsilon,
             delta=config.delta,
         )
@@ -176,10 +137,10 @@ class TrainingLoop:
     def _resume(self) -> tuple[Any, int]:
         """The state to go on from and the number of rounds behind it."""
         initial = self._process.initialize()
-        checkpoint = recover_checkpoint(self._records, self._note)
+        checkpoint = recover_checkpoint(self._outputs, self._note)
         if checkpoint is None:
             return initial, 0
-        self._records.ledger.append("resumed", {"round": checkpoint.round_number})
+        self._outputs.ledger.append("resumed", {"round": checkpoint.round_number})
         self._note(f"resumed after round {checkpoint.round_number}")
         state = server_state.unflatten_state(initial, checkpoint.arrays)
         self._write_row(state, dict(checkpoint.metadata["row"]))
@@ -188,7 +149,7 @@ class TrainingLoop:
     def _run_round(self, state: Any, round_number: int) -> Any:
         """One round, in the order that the module's docstring gives; returns the new state."""
         started = time.monotonic()
-        sampling, ledger = self._plan.sampling, self._records.ledger
+        sampling, ledger = self._plan.sampling, self._outputs.ledger
         cohort = sampling.cohort(self._config.seed, round_number)
         self._calls[round_number] += 1
         call = {
@@ -209,7 +170,7 @@ class TrainingLoop:
         train, release = output.metrics["train"], output.metrics["release"]
         noise = {name: float(value) for name, value in dict(release["metrics"]).items()}
         row = _metrics_row(call, train, noise, seconds=time.monotonic() - started)
-        digest = self._records.checkpoints.prepare(
+        digest = self._outputs.checkpoints.prepare(
             round_number, server_state.flatten_state(output.state), {"row": row}
         )
         ledger.append(
@@ -223,7 +184,7 @@ class TrainingLoop:
             },
         )
         self._released.append(round_number)
-        self._records.checkpoints.commit(round_number)
+        self._outputs.checkpoints.commit(round_number)
         self._write_row(output.state, row)
         return output.state
 
@@ -235,10 +196,10 @@ class TrainingLoop:
         if self._evaluate is not None and (last or row["round"] % self._config.evaluate_every == 0):
             metrics = self._evaluate(self._process.get_model_weights(state))
             row |= {f"validation_{k}": v for k, v in metrics.items() if not math.isnan(v)}
-            spent = spending_of(self._records.ledger.entries)
+            spent = spending_of(self._outputs.ledger.entries)
             if spent.private:
                 row["epsilon"] = spent.claim.epsilon
-        self._records.directory.append_metrics(row)
+        self._outputs.directory.append_metrics(row)
         self._rows.append(row)
         for listener in self._listeners:
             listener.round_done(row)
@@ -258,26 +219,21 @@ class TrainingLoop:
         return len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
 
 
-def payloads(ledger: Ledger, kind: str) -> list[Mapping[str, Any]]:
-    """Returns the payloads of all entries of one kind, in order."""
-    return [entry.payload for entry in ledger.entries if entry.kind == kind]
-
-
-def recover_checkpoint(records: Records, note: Callable[[str], None]) -> Checkpoint | None:
+def recover_checkpoint(outputs: RunOutputs, note: Callable[[str], None]) -> Checkpoint | None:
     """Returns the newest checkpoint that the ledger vouches for.
 
     A prepared checkpoint is taken over if the last release in the ledger carries its digest, and
     thrown away otherwise.
 
     Args:
-      records: Folder, ledger and checkpoints of the run.
+      outputs: Folder, ledger and checkpoints of the run.
       note: Told of what was found damaged.
 
     Raises:
       InputError: The ledger holds releases, but no good checkpoint is left.
     """
-    ledger, store = records.ledger, records.checkpoints
-    releases = payloads(ledger, "release")
+    ledger, store = outputs.ledger, outputs.checkpoints
+    releases = payloads(ledger.entries, "release")
     if releases:
         last = releases[-1]
         if store.pending(last["round"]) == last["state_sha256"]:
@@ -288,13 +244,13 @@ def recover_checkpoint(records: Records, note: Callable[[str], None]) -> Checkpo
         note(warning)
     if checkpoint is None and releases:
         raise InputError(
-            f"{records.directory.path}: the ledger holds {len(releases)} releases but no "
+            f"{outputs.directory.path}: the ledger holds {len(releases)} releases but no "
             "checkpoint is readable; restore the checkpoints folder, or start anew with another "
             "--run_name"
         )
     if checkpoint and checkpoint.digest not in {payload["state_sha256"] for payload in releases}:
         raise InputError(
-            f"{records.directory.path}: no release in the ledger vouches for the checkpoint of "
+            f"{outputs.directory.path}: no release in the ledger vouches for the checkpoint of "
             f"round {checkpoint.round_number}; restore ledger.jsonl, or start anew with another "
             "--run_name"
         )
@@ -316,31 +272,3 @@ def _metrics_row(
         "clients_not_finite": int(train["clients_not_finite"]),
         "clip_norm": noise.get("clip_norm"),
     }
-
-
-def realised_participation(
-    plan: PrivacyPlan, seed: int, rounds: Sequence[int]
-) -> dict[str, int | None]:
-    """Counts how often clients took part in the released rounds.
-
-    Args:
-      plan: Holds the sampler, which is pure in (seed, round).
-      seed: The run's seed.
-      rounds: The round of each release, in order.
-
-    Returns:
-      `highest`: the largest number of rounds of any client; `smallest_separation`: the fewest
-      rounds between two participations of one client, None where nobody took part twice.
-    """
-    counts = np.zeros(plan.sampling.population, np.int64)
-    last_seen = np.full(plan.sampling.population, -1, np.int64)
-    smallest: int | None = None
-    for position, round_number in enumerate(rounds):
-        cohort = plan.sampling.cohort(seed, round_number)
-        counts[cohort] += 1
-        seen = last_seen[cohort]
-        gaps = position - seen[seen >= 0]
-        if gaps.size:
-            smallest = int(gaps.min()) if smallest is None else min(smallest, int(gaps.min()))
-        last_seen[cohort] = position
-    return {"highest": int(counts.max(initial=0)), "smallest_separation": smallest}

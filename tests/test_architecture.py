@@ -26,9 +26,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("learning",),
     ("privacy",),
-    ("training_loop", "task", "evaluation_record", "final_model", "tensorboard", "progress"),
+    ("training_config", "training_loop", "task", "client_evaluator"),
+    ("final_model", "tensorboard", "progress"),
     ("reports",),
-    ("experiment_config", "baselines", "run_record"),
+    ("experiment_config", "baselines", "run_status"),
+    ("experiment_parts",),
+    ("run_facts",),
     ("experiment",),
 )
 # Narrower than the layers: (importer, what it must not import, what it may all the same).
@@ -41,8 +44,16 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 # Everything else is importable without TensorFlow: `--help`, verify_report, plan_privacy.
 WITH_TENSORFLOW = (
     *("models", "learning", "privacy.mechanisms", "privacy.keyed_noise", "privacy.client_record"),
-    *("worker_context", "server_state", "training_loop", "experiment", "baselines"),
-    *("evaluation_record", "final_model", "tensorboard"),
+    *(
+        "worker_context",
+        "server_state",
+        "training_loop",
+        "experiment",
+        "experiment_parts",
+        "run_facts",
+        "baselines",
+    ),
+    *("client_evaluator", "final_model", "tensorboard"),
 )
 WITHOUT_TENSORFLOW_ALL_THE_SAME = ("learning.metrics", "models.registry", "privacy.mechanisms")
 VAGUE_NAMES = ("utils", "util", "helpers", "helper", "common", "misc")

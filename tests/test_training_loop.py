@@ -25,13 +25,11 @@ from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 from fl_research.privacy.spending import spending_of
 from fl_research.progress import SilentProgress
 from fl_research.run_directory import RunDirectory
+from fl_research.training_config import TrainingConfig
 from fl_research.training_loop import (
-    Records,
-    TrainingConfig,
+    RunOutputs,
     TrainingLoop,
     TrainingOutcome,
-    payloads,
-    realised_participation,
 )
 from tests.learning import small_cohorts
 
@@ -106,14 +104,21 @@ def _run(
             )
         store = _CrashingStore(directory.checkpoints_path)
         store.crash_at = crash_at
-        settings = {"rounds": ROUNDS, "seed": 1, "num_blocks": 2, "delta": 1e-5} | config
+        settings = {
+            "rounds": ROUNDS,
+            "seed": 1,
+            "num_blocks": 2,
+            "evaluate_every": 10,
+            "early_finish_patience": 0,
+            "delta": 1e-5,
+        } | config
         return TrainingLoop(
             _process(),
             clients=CLIENTS,
             plan=_plan(),
             evaluate=evaluate,
             config=TrainingConfig(**settings),
-            records=Records(directory=directory, ledger=ledger, checkpoints=store),
+            outputs=RunOutputs(directory=directory, ledger=ledger, checkpoints=store),
             listeners=[SilentProgress()],
         ).run()
 
@@ -260,38 +265,12 @@ def test_ledger_says_what_ran(tmp_path: Path) -> None:
             assert entry.payload["noise_stddev_of_sum"] == pytest.approx(0.55, rel=1e-6)
 
 
-def test_realised_participation_by_counting() -> None:
-    """The same figures as counting cohorts one by one."""
-    rounds = [1, 2, 3, 3, 4]
-    cohorts = [set(SAMPLING.cohort(1, r).tolist()) for r in rounds]
-    highest = max(sum(client in cohort for cohort in cohorts) for client in range(40))
-    gaps = [
-        later - earlier
-        for client in range(40)
-        for earlier in range(5)
-        for later in range(earlier + 1, 5)
-        if client in cohorts[earlier] and client in cohorts[later]
-    ]
-    found = realised_participation(_plan(), 1, rounds)
-    assert found == {"highest": highest, "smallest_separation": min(gaps)}
-    assert realised_participation(_plan(), 1, []) == {"highest": 0, "smallest_separation": None}
-
-
 @pytest.mark.parametrize(
     "wrong", [{"rounds": 0}, {"num_blocks": 0}, {"evaluate_every": 0}, {"seed": -1}]
 )
 def test_config_refuses_numbers_out_of_range(wrong: dict[str, int]) -> None:
     """The message names the field and the value."""
-    good = TrainingConfig(rounds=1, seed=0, num_blocks=1)
+    good = TrainingConfig(rounds=1, seed=0, num_blocks=1, evaluate_every=1, early_finish_patience=0)
     (name, value), *_ = wrong.items()
     with pytest.raises(InputError, match=f"{name}={value} must be at least"):
         dataclasses.replace(good, **wrong)
-
-
-def test_payloads_are_in_order(tmp_path: Path) -> None:
-    """Only the entries of the kind, in order."""
-    with Ledger.open(tmp_path / "ledger.jsonl") as ledger:
-        for number in range(3):
-            ledger.append("release", {"round": number})
-            ledger.append("round_started", {"round": number})
-        assert [payload["round"] for payload in payloads(ledger, "release")] == [0, 1, 2]

@@ -131,40 +131,44 @@ class ClientData:
         return self._take(rows, row_splits, self.client_ids[clients])
 
     def split(
-        self, *, validation: float, test: float, seed: int
+        self, *, validation_fraction: float, test_fraction: float, seed: int
     ) -> tuple[ClientData, ClientData, ClientData]:
         """Splits by client into train, validation and test, uniformly at random.
 
-        Validation gets `validation * num_clients` clients rounded to the nearest whole number,
-        test likewise, train the rest. A fraction of zero gives a split without clients.
+        Validation and test get their fractions of the clients, rounded to the nearest whole
+        number, train the rest. A fraction of zero gives a split without clients.
 
         Args:
-          validation: Fraction of the clients, in `[0, 1)`.
-          test: Fraction of the clients, in `[0, 1)`; the two together stay below 1.
+          validation_fraction: Fraction of the clients, in `[0, 1)`.
+          test_fraction: Fraction of the clients, in `[0, 1)`; the two together stay below 1.
           seed: The run's seed.
 
         Raises:
           InputError: If a fraction is out of range or a split that was asked for stays empty.
         """
-        for name, fraction in (("validation", validation), ("test", test)):
+        for name, fraction in (
+            ("validation_fraction", validation_fraction),
+            ("test_fraction", test_fraction),
+        ):
             if not 0 <= fraction < 1:
                 raise InputError(f"{name}={fraction} is not a fraction; give one in [0, 1)")
-        if validation + test >= 1:
+        if validation_fraction + test_fraction >= 1:
             raise InputError(
-                f"validation={validation} and test={test} leave nothing to train on; "
-                "give fractions that sum to less than 1"
+                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
+                "leave nothing to train on; give fractions that sum to less than 1"
             )
-        num_validation = int(np.floor(validation * self.num_clients + 0.5))
-        num_test = int(np.floor(test * self.num_clients + 0.5))
+        num_validation = int(np.floor(validation_fraction * self.num_clients + 0.5))
+        num_test = int(np.floor(test_fraction * self.num_clients + 0.5))
         num_train = self.num_clients - num_validation - num_test
         if (
             num_train < 1
-            or (validation > 0 and num_validation == 0)
-            or (test > 0 and num_test == 0)
+            or (validation_fraction > 0 and num_validation == 0)
+            or (test_fraction > 0 and num_test == 0)
         ):
             raise InputError(
-                f"{self.num_clients} clients are too few for validation={validation} and "
-                f"test={test}: train, validation and test would get {num_train}, "
+                f"{self.num_clients} clients are too few for validation_fraction="
+                f"{validation_fraction} and test_fraction={test_fraction}: train, validation and "
+                f"test would get {num_train}, "
                 f"{num_validation} and {num_test} of them; give more clients or other fractions"
             )
         shuffled = randomness.generator(seed, "client_split").permutation(self.num_clients)
@@ -175,19 +179,21 @@ class ClientData:
             self.select(np.sort(rest[num_validation:])),
         )
 
-    def cap_rows(self, max_rows: int, seed: int) -> ClientData:
-        """Keeps at most `max_rows` rows of each client, a uniform choice: the contribution bound.
+    def cap_rows(self, max_rows_per_client: int, seed: int) -> ClientData:
+        """Keeps at most so many rows of each client, a uniform choice: the contribution bound.
 
         The choice for one client depends on no other client's data, and kept rows keep their
         order.
 
         Raises:
-          InputError: If `max_rows` is below 1.
+          InputError: If `max_rows_per_client` is below 1.
         """
-        if max_rows < 1:
-            raise InputError(f"max_rows={max_rows} leaves no row; give a whole number from 1 up")
+        if max_rows_per_client < 1:
+            raise InputError(
+                f"max_rows_per_client={max_rows_per_client} leaves no row; give 1 or more"
+            )
         lengths = self.rows_per_client
-        too_long = lengths > max_rows
+        too_long = lengths > max_rows_per_client
         if not np.any(too_long):
             return self
         over = np.repeat(too_long, lengths)
@@ -200,8 +206,8 @@ class ClientData:
         order = np.argsort((owners << 32) | draws, kind="stable")
         rank = np.arange(len(candidates)) - np.repeat(np.cumsum(counts) - counts, counts)
         keep = ~over
-        keep[candidates[order[rank < max_rows]]] = True
-        kept = np.minimum(lengths, max_rows)
+        keep[candidates[order[rank < max_rows_per_client]]] = True
+        kept = np.minimum(lengths, max_rows_per_client)
         row_splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
         return self._take(np.flatnonzero(keep), row_splits, self.client_ids)
 

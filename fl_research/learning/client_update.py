@@ -75,8 +75,8 @@ def train_client(
     order = start + _visiting_order(config, count, block["seeds"][client])
     batches = -(-count // config.batch_size)
     steps = batches * config.local_epochs
-    if config.max_steps is not None:
-        steps = tf.minimum(steps, tf.constant(config.max_steps, tf.int64))
+    if config.local_steps is not None:
+        steps = tf.minimum(steps, tf.constant(config.local_steps, tf.int64))
 
     def step(number: tf.Tensor, trainable: Any, state: Any, loss_sum: tf.Tensor) -> tuple:
         epoch, batch = number // batches, number % batches

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import dp_accounting
 
+from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
 from fl_research.privacy.releases import Release
@@ -19,8 +20,7 @@ class BudgetGate:
 
     Args:
       expected_release_event: What one release emits, relative to the clip.
-      compose: The plan's `event`: releases -> the event of all of them as sampled.
-      neighboring_relation: The relation under which epsilon is stated.
+      sampling: The sampler of all cohorts.
       target_epsilon: The budget; None lets everything through.
       delta: In (0, 1).
 
@@ -32,8 +32,7 @@ class BudgetGate:
         self,
         *,
         expected_release_event: dp_accounting.DpEvent | None,
-        compose: accounting.Compose,
-        neighboring_relation: dp_accounting.NeighboringRelation,
+        sampling: ClientSampling,
         target_epsilon: float | None,
         delta: float | None,
     ) -> None:
@@ -43,8 +42,8 @@ class BudgetGate:
                 "leave target_epsilon out or choose another mechanism"
             )
         self._release_event = expected_release_event
-        self._compose = compose
-        self._relation = neighboring_relation
+        self._sampling = sampling
+        self._relation, _ = accounting.relation_for(sampling)
         self._target = target_epsilon
         self._delta = delta
         self._fits = 0
@@ -70,7 +69,6 @@ class BudgetGate:
     def _fit(self, rounds: Sequence[int]) -> bool:
         """Whether releases of these rounds cost at most the target."""
         assert self._release_event and self._delta is not None and self._target is not None
-        event = self._compose(
-            [Release(round_number=number, event=self._release_event) for number in rounds]
-        )
+        releases = [Release(number, self._release_event) for number in rounds]
+        event = accounting.compose(releases, self._sampling)
         return accounting.fits(event, self._delta, self._relation, self._target)

@@ -18,7 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -223,6 +223,11 @@ def read_ledger(path: str | os.PathLike[str]) -> list[Entry]:
     except OSError as error:
         raise LedgerError(f"ledger {path} can't be read: {error.strerror}") from error
     return _checked_entries(path, content)
+
+
+def payloads(entries: Sequence[Entry], kind: str) -> list[Mapping[str, Any]]:
+    """Returns the payloads of all entries of one kind, in order."""
+    return [entry.payload for entry in entries if entry.kind == kind]
 
 
 def canonical_json(value: Any) -> bytes:

@@ -1,8 +1,9 @@
 """The privacy plan: query, sampler and accounting event of a run, made from the same numbers.
 
 Each file of `fl_research.privacy.mechanisms` turns its `Config` and a `PlanSetting` into one
-`PrivacyPlan`. The training loop takes the query and the sampler from the plan, the accounting takes
-the event and the neighbouring relation from it, so that no epsilon can describe another run.
+`PrivacyPlan`. The training loop takes the query and the sampler from the plan; the accounting
+composes what the query emitted under that same sampler, and checks it against the event that the
+plan expects, so that no epsilon can describe another run.
 
 This module imports neither TensorFlow nor an accounting library: flags can read the mechanisms'
 `Config` classes at no cost.
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import tensorflow_privacy as tfp
 
     from fl_research.data.client_sampling import ClientSampling
-    from fl_research.privacy.releases import Release
 
 WEIGHTINGS = ("uniform", "examples")
 NoiseKey = tuple[int, int]
@@ -64,7 +64,6 @@ class PrivacyPlan:
       mechanism: The name of the mechanism, which is the name of its file.
       query: Aggregates the records `OrderedDict(update, weight)` of the clients of a cohort.
       sampling: The client sampler that the accounting is for.
-      event: Composes the releases of a run into the event that an accountant takes.
       neighboring_relation: Which two data sets the guarantee compares.
       sensitivity: L2 distance that one client can move the sum by, before noise, at the initial
         clip norm and under `neighboring_relation`; infinite without clipping.
@@ -77,7 +76,6 @@ class PrivacyPlan:
     mechanism: str
     query: tfp.DPQuery
     sampling: ClientSampling
-    event: Callable[[Sequence[Release]], dp_accounting.DpEvent]
     neighboring_relation: dp_accounting.NeighboringRelation
     sensitivity: float
     expected_release_event: dp_accounting.DpEvent | None

@@ -277,7 +277,7 @@ def test_epsilon_rises_with_releases_and_falls_with_noise(
     def epsilon(releases: int, noise_multiplier: float) -> float:
         plan = make_plan(name, sampling, noise_multiplier=noise_multiplier)
         event = only_private(plan)
-        spent = plan.event([Release(round_number=r + 1, event=event) for r in range(releases)])
+        spent = accounting.compose([Release(r + 1, event) for r in range(releases)], plan.sampling)
         by_accountant = accounting.epsilon_by_accountant(spent, 1e-5, plan.neighboring_relation)
         found = by_accountant["rdp"]
         assert found is not None and np.isfinite(found)
@@ -300,12 +300,14 @@ def test_what_the_mechanism_emits_can_be_accounted(name: str) -> None:
         _, state, event = release(plan.query, state, [client(round_number)])
         releases.append(Release(round_number=round_number, event=in_plain_numbers(event)))
     by_accountant = accounting.epsilon_by_accountant(
-        plan.event(releases), 1e-5, plan.neighboring_relation
+        accounting.compose(releases, plan.sampling), 1e-5, plan.neighboring_relation
     )
     if plan.expected_release_event is None:
         assert by_accountant["rdp"] == float("inf")
         return
-    planned = plan.event([Release(r, plan.expected_release_event) for r in (1, 2, 3)])
+    planned = accounting.compose(
+        [Release(r, plan.expected_release_event) for r in (1, 2, 3)], plan.sampling
+    )
     wanted = accounting.epsilon_by_accountant(planned, 1e-5, plan.neighboring_relation)
     assert by_accountant["rdp"] == pytest.approx(wanted["rdp"], rel=1e-5)
 

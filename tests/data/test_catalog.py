@@ -202,7 +202,7 @@ def test_real_telco_is_known_and_learnable() -> None:
     assert any("TotalCharges" in rule and count == 11 for rule, count in encoded.cleaning.items())
     aucs = []
     for seed in range(10):
-        train, _, test = data.split(validation=0, test=0.2, seed=seed)
+        train, _, test = data.split(validation_fraction=0, test_fraction=0.2, seed=seed)
         pair = []
         for name in ("inputs", "independent"):
             model = LogisticRegression(max_iter=2000).fit(train.features[name], train.labels)

@@ -83,21 +83,21 @@ def test_memory_maps_stay_on_disk(tmp_path: pathlib.Path) -> None:
 
 def test_split_is_by_client_and_exact() -> None:
     data = _uneven_clients()
-    parts = data.split(validation=0.15, test=0.24, seed=3)
+    parts = data.split(validation_fraction=0.15, test_fraction=0.24, seed=3)
     assert [part.num_clients for part in parts] == [6, 2, 2]  # 1.5 rounds to 2, 2.4 to 2
     assert sorted(np.concatenate([part.client_ids for part in parts])) == list(range(10))
     for part in parts:
         np.testing.assert_array_equal(part.labels, np.repeat(part.client_ids, part.rows_per_client))
         np.testing.assert_array_equal(part.rows_per_client, part.client_ids + 1)
-    again = data.split(validation=0.15, test=0.24, seed=3)
+    again = data.split(validation_fraction=0.15, test_fraction=0.24, seed=3)
     assert all(
         np.array_equal(a.client_ids, b.client_ids) for a, b in zip(parts, again, strict=True)
     )
-    other = data.split(validation=0.15, test=0.24, seed=4)
+    other = data.split(validation_fraction=0.15, test_fraction=0.24, seed=4)
     assert any(
         not np.array_equal(a.client_ids, b.client_ids) for a, b in zip(parts, other, strict=True)
     )
-    train, validation, test = data.split(validation=0, test=0, seed=3)
+    train, validation, test = data.split(validation_fraction=0, test_fraction=0, seed=3)
     assert (train.num_clients, validation.num_clients, test.num_clients) == (10, 0, 0)
 
 
@@ -110,7 +110,9 @@ def test_every_client_is_as_likely_in_every_split() -> None:
     data = _uneven_clients()
     counts = np.zeros((3, 10))
     for seed in range(1000):
-        for part, clients in enumerate(data.split(validation=0.2, test=0.3, seed=seed)):
+        for part, clients in enumerate(
+            data.split(validation_fraction=0.2, test_fraction=0.3, seed=seed)
+        ):
             counts[part, clients.client_ids] += 1
     for fraction, observed in zip((0.5, 0.2, 0.3), counts, strict=True):
         expected = 1000 * fraction
@@ -171,9 +173,9 @@ def test_a_bad_value_is_found_in_a_large_array() -> None:
 @pytest.mark.parametrize(
     ("validation", "test", "message"),
     [
-        (-0.1, 0.2, "validation=-0.1"),
-        (0.1, 1.0, "test=1.0"),
-        (float("nan"), 0.1, "validation=nan"),
+        (-0.1, 0.2, "validation_fraction=-0.1"),
+        (0.1, 1.0, "test_fraction=1.0"),
+        (float("nan"), 0.1, "validation_fraction=nan"),
         (0.5, 0.5, "leave nothing to train on"),
         (0.04, 0.2, "10 clients are too few"),
         (0.0, 0.96, "would get 0, 0 and 10"),
@@ -181,11 +183,11 @@ def test_a_bad_value_is_found_in_a_large_array() -> None:
 )
 def test_wrong_fractions_are_refused(validation: float, test: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        _uneven_clients().split(validation=validation, test=test, seed=0)
+        _uneven_clients().split(validation_fraction=validation, test_fraction=test, seed=0)
 
 
 def test_wrong_cap_and_wrong_splits_are_refused() -> None:
-    with pytest.raises(InputError, match="max_rows=0"):
+    with pytest.raises(InputError, match="max_rows_per_client=0"):
         _uneven_clients().cap_rows(0, seed=0)
     with pytest.raises(InputError, match="row_splits"):
         ClientData({}, np.ones(3), np.array([0, 2, 4]), np.array([0, 1]))
@@ -232,7 +234,7 @@ def test_a_million_clients_make_no_python_object_each() -> None:
     started, blocks = time.perf_counter(), sys.getallocatedblocks()
     data = ClientData.from_rows({"inputs": inputs}, np.zeros(rows, np.int32), ids)
     loaded = time.perf_counter()
-    parts = data.split(validation=0.1, test=0.1, seed=0)
+    parts = data.split(validation_fraction=0.1, test_fraction=0.1, seed=0)
     split = time.perf_counter()
     capped = parts[0].cap_rows(10, seed=0)
     capped_at = time.perf_counter()

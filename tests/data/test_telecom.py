@@ -76,7 +76,7 @@ def test_best_auc_and_what_a_linear_model_reaches() -> None:
         encoded = encode(generated.records, generated.schema)
         rows = {"inputs": encoded.inputs, "truth": generated.churn_probability}
         data = ClientData.from_rows(rows, encoded.labels, encoded.client_ids)
-        train, _, test = data.split(validation=0, test=0.2, seed=seed)
+        train, _, test = data.split(validation_fraction=0, test_fraction=0.2, seed=seed)
         model = LogisticRegression(max_iter=2000).fit(train.features["inputs"], train.labels)
         scores = model.decision_function(test.features["inputs"])
         best.append(roc_auc_score(test.labels, test.features["truth"]))

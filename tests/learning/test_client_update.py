@@ -69,10 +69,10 @@ def _reference(inputs: np.ndarray, labels: np.ndarray, steps: list) -> tuple:
         ({"batch_size": 3}, [(0, 3), (3, 6), (6, 7)]),
         ({"batch_size": 3, "local_epochs": 2}, [(0, 3), (3, 6), (6, 7)] * 2),
         (
-            {"batch_size": 3, "local_epochs": 2, "max_steps": 5},
+            {"batch_size": 3, "local_epochs": 2, "local_steps": 5},
             [(0, 3), (3, 6), (6, 7), (0, 3), (3, 6)],
         ),
-        ({"batch_size": 7, "local_epochs": 3, "max_steps": 2}, [(0, 7)] * 2),
+        ({"batch_size": 7, "local_epochs": 3, "local_steps": 2}, [(0, 7)] * 2),
     ],
 )
 def test_update_equals_gradient_descent_by_hand(config: dict, steps: list) -> None:
@@ -214,7 +214,7 @@ def test_epochs_visit_every_row_once_in_orders_of_their_own() -> None:
     [
         ({"local_epochs": 0}, "local_epochs: 0"),
         ({"batch_size": -1}, "batch_size: -1"),
-        ({"max_steps": 0}, "max_steps: 0"),
+        ({"local_steps": 0}, "local_steps: 0"),
         ({"weighting": "rows"}, "weighting: 'rows'.*uniform, examples"),
     ],
 )

@@ -27,8 +27,7 @@ def _gate(target: float | None) -> BudgetGate:
     """The gate of a Gaussian with noise multiplier 1."""
     return BudgetGate(
         expected_release_event=EVENT,
-        compose=lambda releases: accounting.compose(releases, SAMPLING),
-        neighboring_relation=accounting.relation_for(SAMPLING)[0],
+        sampling=SAMPLING,
         target_epsilon=target,
         delta=DELTA,
     )
@@ -73,8 +72,7 @@ def test_target_for_a_mechanism_without_guarantee_is_refused() -> None:
     with pytest.raises(InputError, match=r"target_epsilon=1\.0 needs a private mechanism"):
         BudgetGate(
             expected_release_event=None,
-            compose=lambda releases: EVENT,
-            neighboring_relation=accounting.relation_for(SAMPLING)[0],
+            sampling=SAMPLING,
             target_epsilon=1.0,
             delta=None,
         )

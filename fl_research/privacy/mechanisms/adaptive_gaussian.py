@@ -150,7 +150,6 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
         query=query_with_key(setting.noise_key),
         query_with_key=query_with_key,
         sampling=setting.sampling,
-        event=functools.partial(accounting.compose, sampling=setting.sampling),
         neighboring_relation=relation,
         sensitivity=sensitivity_in_clips * config.clip_norm,
         expected_release_event=dp_accounting.ComposedDpEvent(

@@ -8,7 +8,6 @@ McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, 
 """
 
 import dataclasses
-import functools
 
 from fl_research.privacy.plan import (
     NoiseKey,
@@ -77,7 +76,6 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
         query=query_with_key(setting.noise_key),
         query_with_key=query_with_key,
         sampling=setting.sampling,
-        event=functools.partial(accounting.compose, sampling=setting.sampling),
         neighboring_relation=relation,
         sensitivity=sensitivity_in_clips * config.clip_norm,
         expected_release_event=dp_accounting.GaussianDpEvent(config.noise_multiplier),

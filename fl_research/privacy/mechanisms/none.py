@@ -9,7 +9,6 @@ arXiv:1602.05629.
 """
 
 import dataclasses
-import functools
 import math
 
 from fl_research.privacy.plan import PlanSetting, PrivacyPlan
@@ -34,7 +33,6 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
         mechanism="none",
         query=ClientMeanQuery(weighted=setting.weighting == "examples"),
         sampling=setting.sampling,
-        event=functools.partial(accounting.compose, sampling=setting.sampling),
         neighboring_relation=relation,
         sensitivity=math.inf,
         expected_release_event=None,

@@ -22,7 +22,7 @@ _PACKAGES = (
 )
 
 
-class RunRecord:
+class RunStatus:
     """Keeps run.json up to date over all sessions of a run.
 
     Args:
@@ -43,7 +43,7 @@ class RunRecord:
             "versions": {"python": platform.python_version()}
             | {name: metadata.version(name) for name in _PACKAGES},
             "machine": {
-                "cpus": len(os.sched_getaffinity(0)),
+                "cpus": available_cores(),
                 "memory_gib": round(_memory_bytes() / 2**30, 1),
                 "platform": platform.platform(),
             },
@@ -55,6 +55,11 @@ class RunRecord:
         seconds = self._earlier_seconds + time.monotonic() - self._started
         self._record |= {"status": status, "seconds": round(seconds, 3), **changed}
         self._directory.write_json("run.json", self._record)
+
+
+def available_cores() -> int:
+    """Returns the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def command_line(module: str) -> str:

@@ -1,7 +1,5 @@
 """From a model's weights to the figures of a run's record, through the federated evaluation."""
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,8 +51,3 @@ class ClientEvaluator:
                 },
             },
         }
-
-
-def without_undefined(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Returns the metrics with None where one is undefined (NaN), as JSON wants it."""
-    return {name: None if math.isnan(value) else float(value) for name, value in values.items()}

@@ -1,0 +1,91 @@
+"""What the records say of a run before it starts: the ledger's plan and the facts of run.json."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fl_research import cohort_seed
+from fl_research.experiment_config import ExperimentConfig
+from fl_research.experiment_parts import ExperimentParts
+from fl_research.privacy.events import event_to_json
+from fl_research.task import FederatedTask
+
+
+def ledger_plan(
+    task: FederatedTask, config: ExperimentConfig, parts: ExperimentParts
+) -> Mapping[str, Any]:
+    """Returns the ledger's first entry: all that the accounting needs to know.
+
+    Args:
+      task: The task of the run.
+      config: The run's settings, with the seed that the cohorts are drawn from.
+      parts: The run's parts.
+    """
+    plan, training = parts.plan, config.training
+    repeatable = config.noise_seed is not None
+    expected = plan.expected_release_event
+    return {
+        "use_case": task.name,
+        "mechanism": plan.mechanism,
+        "details": plan.details,
+        "sampling": plan.sampling.to_dict(),
+        "delta": training.delta,
+        "target_epsilon": training.target_epsilon,
+        "neighboring_relation": plan.neighboring_relation.name.lower(),
+        "sensitivity": plan.sensitivity if np.isfinite(plan.sensitivity) else None,
+        "expected_release_event": None if expected is None else event_to_json(expected),
+        "unit": task.unit,
+        "rounds_planned": training.rounds,
+        "seeds": {
+            "noise": "from --noise_seed" if repeatable else "fresh entropy",
+            "cohorts": "from --seed" if repeatable else "secret",
+            "seed": training.seed if repeatable else None,
+            "cohort_seed_sha256": None if repeatable else cohort_seed.sha256(training.seed),
+        },
+        "data_sha256": task.data_facts.get("sha256"),
+    }
+
+
+def facts(
+    task: FederatedTask, config: ExperimentConfig, parts: ExperimentParts, command: str
+) -> dict[str, Any]:
+    """Returns what run.json says that does not change while the run lasts.
+
+    Args:
+      task: The task of the run.
+      config: The run's settings.
+      parts: The run's parts.
+      command: The command that was typed.
+    """
+    data = {name: value for name, value in task.data_facts.items() if name != "schema"}
+    return {
+        "use_case": task.name,
+        "command": command,
+        "rounds_planned": config.training.rounds,
+        "seeds": {"seed": config.seed, "noise_seed": config.noise_seed},
+        "model": model_facts(config, parts),
+        "client_update": dataclasses.asdict(config.client_update),
+        "client_optimizer": _optimizer_facts(config.client_optimizer),
+        "server_optimizer": _optimizer_facts(config.server_optimizer),
+        "data": data | {"unit": task.unit, "unit_contains": task.unit_contains},
+        "num_blocks": config.training.num_blocks,
+        "evaluate_every": config.training.evaluate_every,
+        "early_finish": config.training.early_finish_patience > 0,
+    }
+
+
+def model_facts(config: ExperimentConfig, parts: ExperimentParts) -> dict[str, Any]:
+    """Returns the model's name, number of parameters and settings."""
+    weights = (*parts.model.initial_weights[0], *parts.model.initial_weights[1])
+    return {
+        "name": config.model,
+        "parameters": int(sum(np.size(weight) for weight in weights)),
+        "config": dataclasses.asdict(config.model_config()),
+    }
+
+
+def _optimizer_facts(config: Any) -> dict[str, Any]:
+    """An optimizer's name and those of its settings that are not left at TFF's default."""
+    return {"name": config.name, "learning_rate": config.learning_rate, **config.settings()}

@@ -1,0 +1,23 @@
+"""Realised participation against counting client by client."""
+
+from fl_research.data.client_sampling import PoissonSampling
+from fl_research.data.participation import realised_participation
+
+SAMPLING = PoissonSampling(population=40, sampling_rate=0.3)
+
+
+def test_realised_participation_by_counting() -> None:
+    """The same figures as counting cohorts one by one."""
+    rounds = [1, 2, 3, 3, 4]
+    cohorts = [set(SAMPLING.cohort(1, r).tolist()) for r in rounds]
+    highest = max(sum(client in cohort for cohort in cohorts) for client in range(40))
+    gaps = [
+        later - earlier
+        for client in range(40)
+        for earlier in range(5)
+        for later in range(earlier + 1, 5)
+        if client in cohorts[earlier] and client in cohorts[later]
+    ]
+    found = realised_participation(SAMPLING, 1, rounds)
+    assert found == {"highest": highest, "smallest_separation": min(gaps)}
+    assert realised_participation(SAMPLING, 1, []) == {"highest": 0, "smallest_separation": None}
