@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags
 
 from fl_research.errors import InputError
-from fl_research.worker_process import WorkerError
+from fl_research.runtime.worker_process import WorkerError
 
 FLAGS = flags.FLAGS
 

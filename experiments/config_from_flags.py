@@ -11,7 +11,7 @@ from fl_research.experiment_config import ExperimentConfig
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
 from fl_research.privacy.mechanisms import registry as mechanisms
-from fl_research.run_status import available_cores
+from fl_research.run.run_status import available_cores
 from fl_research.training_config import TrainingConfig
 
 FLAGS = flags.FLAGS

@@ -12,10 +12,10 @@ from experiments.load_task import load_task
 from fl_research import runtime
 from fl_research.experiment_config import ResolvedPrivacy, resolve_privacy
 from fl_research.privacy.ledger import LedgerError, read_ledger
-from fl_research.progress import TerminalProgress
 from fl_research.reports import run_report, summary
-from fl_research.run_directory import RunDirectory
-from fl_research.run_status import command_line
+from fl_research.run.progress import TerminalProgress
+from fl_research.run.run_directory import RunDirectory
+from fl_research.run.run_status import command_line
 from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS

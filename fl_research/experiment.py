@@ -8,19 +8,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from fl_research import baselines, cohort_seed, final_model, run_facts
-from fl_research.checkpoints import CheckpointStore
+from fl_research import baselines, run_facts
 from fl_research.client_evaluator import ClientEvaluator
 from fl_research.data.participation import realised_participation
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
 from fl_research.privacy.ledger import Ledger, payloads
-from fl_research.progress import Progress
-from fl_research.run_directory import RunDirectory
-from fl_research.run_status import RunStatus
+from fl_research.run import cohort_seed, final_model
+from fl_research.run.checkpoints import CheckpointStore
+from fl_research.run.progress import Progress
+from fl_research.run.run_directory import RunDirectory
+from fl_research.run.run_status import RunStatus
+from fl_research.run.tensorboard import TensorBoardWriter
 from fl_research.task import FederatedTask
-from fl_research.tensorboard import TensorBoardWriter
 from fl_research.training_loop import RunOutputs, TrainingLoop, TrainingOutcome
 
 

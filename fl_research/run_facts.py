@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fl_research import cohort_seed
 from fl_research.experiment_config import ExperimentConfig
 from fl_research.experiment_parts import ExperimentParts
 from fl_research.privacy.events import event_to_json
+from fl_research.run import cohort_seed
 from fl_research.task import FederatedTask
 
 

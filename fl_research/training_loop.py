@@ -22,8 +22,6 @@ from typing import Any, Protocol
 
 import tensorflow_federated as tff
 
-from fl_research import server_state
-from fl_research.checkpoints import Checkpoint, CheckpointStore
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.data.client_data import ClientData
 from fl_research.errors import InputError
@@ -33,7 +31,9 @@ from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, payloads
 from fl_research.privacy.plan import PrivacyPlan
 from fl_research.privacy.spending import spending_of
-from fl_research.run_directory import RunDirectory
+from fl_research.run import server_state
+from fl_research.run.checkpoints import Checkpoint, CheckpointStore
+from fl_research.run.run_directory import RunDirectory
 from fl_research.training_config import TrainingConfig
 
 Evaluate = Callable[[Any], Mapping[str, float]]

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_research import server_state
-from fl_research.checkpoints import CheckpointStore
 from fl_research.data.client_sampling import PoissonSampling
 from fl_research.errors import InputError
 from fl_research.privacy.events import event_to_json
@@ -23,8 +21,10 @@ from fl_research.privacy.ledger import Ledger, read_ledger
 from fl_research.privacy.mechanisms import gaussian
 from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 from fl_research.privacy.spending import spending_of
-from fl_research.progress import SilentProgress
-from fl_research.run_directory import RunDirectory
+from fl_research.run import server_state
+from fl_research.run.checkpoints import CheckpointStore
+from fl_research.run.progress import SilentProgress
+from fl_research.run.run_directory import RunDirectory
 from fl_research.training_config import TrainingConfig
 from fl_research.training_loop import (
     RunOutputs,

@@ -13,10 +13,10 @@ from typing import Any
 
 import dp_accounting
 
-from fl_research import cohort_seed
 from fl_research.data.client_sampling import sampling_from_dict
 from fl_research.privacy import accounting, events
 from fl_research.privacy.ledger import Entry
+from fl_research.run import cohort_seed
 
 LEDGER = "ledger.jsonl"
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fl_research.record_files import MetricsRow
 from fl_research.reports import wording
+from fl_research.run.record_files import MetricsRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

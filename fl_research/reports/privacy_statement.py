@@ -10,11 +10,11 @@ ML", and NIST SP 800-226.
 import math
 from typing import Any
 
-from fl_research import cohort_seed
 from fl_research.privacy import accounting
 from fl_research.privacy.spending import Spending
 from fl_research.reports import wording
 from fl_research.reports.run_records import RunRecords
+from fl_research.run import cohort_seed
 
 FALSE_POSITIVE_RATE = 0.01
 NO_GUARANTEE = (

@@ -12,7 +12,7 @@ from typing import Any
 
 from fl_research.errors import InputError
 from fl_research.privacy.ledger import Entry, read_ledger
-from fl_research.record_files import MetricsRow, last_attempts, read_metrics
+from fl_research.run.record_files import MetricsRow, last_attempts, read_metrics
 
 LEDGER, RUN, METRICS, EVALUATION = "ledger.jsonl", "run.json", "metrics.csv", "evaluation.json"
 

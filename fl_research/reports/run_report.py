@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fl_research.durable_files import write_atomically
 from fl_research.privacy.spending import spending_of
 from fl_research.reports import (
     disclosures,
@@ -20,6 +19,7 @@ from fl_research.reports import (
     run_records,
 )
 from fl_research.reports.run_records import RunRecords
+from fl_research.run.durable_files import write_atomically
 
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
 

@@ -15,8 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from fl_research.data import http_records, record_formats
-from fl_research.data.sources import SourceOptions, checksum, read_records, redact
+from fl_research.data.sources import (
+    SourceOptions,
+    checksum,
+    http_records,
+    read_records,
+    record_formats,
+    redact,
+)
 from fl_research.errors import InputError
 from tests.data import http_api, postgresql
 

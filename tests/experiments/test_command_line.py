@@ -14,7 +14,7 @@ BINARY = '''
     from absl import flags
     from experiments.command_line import run_binary
     from fl_research.errors import InputError
-    from fl_research.worker_process import WorkerError
+    from fl_research.runtime.worker_process import WorkerError
 
     flags.DEFINE_integer("times", 1, "How often to greet.")
     flags.DEFINE_bool("loud", False, "In capitals.")

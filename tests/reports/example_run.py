@@ -16,9 +16,9 @@ import dp_accounting
 import numpy as np
 import pandas as pd
 
-from fl_research import cohort_seed
 from fl_research.data import client_sampling
 from fl_research.privacy import accounting, events, ledger, spending
+from fl_research.run import cohort_seed
 from tests.reports import example_data
 
 CLIP_NORM = 1.0

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fl_research import cohort_seed
 from fl_research.errors import InputError
+from fl_research.run import cohort_seed
 
 
 def test_seed_is_new_for_a_run_and_the_same_for_its_next_session(tmp_path: Path) -> None:

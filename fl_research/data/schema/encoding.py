@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fl_research.data import cells
 from fl_research.data.column_names import there_is
-from fl_research.data.columns import Column
+from fl_research.data.schema import cells
+from fl_research.data.schema.columns import Column
 from fl_research.errors import InputError
 
 if TYPE_CHECKING:

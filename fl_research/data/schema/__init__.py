@@ -23,9 +23,9 @@ from typing import Any
 import pandas as pd
 
 from fl_research.data.column_names import there_is
-from fl_research.data.columns import Column
-from fl_research.data.encoding import EncodedRecords, encode
-from fl_research.data.schema_inference import infer_columns
+from fl_research.data.schema.columns import Column
+from fl_research.data.schema.encoding import EncodedRecords, encode
+from fl_research.data.schema.schema_inference import infer_columns
 from fl_research.errors import InputError
 
 __all__ = ["Column", "EncodedRecords", "Schema", "encode"]

@@ -12,8 +12,8 @@ import os
 import secrets
 from pathlib import Path
 
-from fl_research.durable_files import storage_errors, sync_folder
 from fl_research.errors import InputError
+from fl_research.run.durable_files import storage_errors, sync_folder
 
 FILE_NAME = "cohort_seed.secret"
 _BITS = 128

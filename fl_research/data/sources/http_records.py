@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from fl_research.data import record_formats
-from fl_research.data.source_options import SourceOptions, redact
+from fl_research.data.sources import record_formats
+from fl_research.data.sources.source_options import SourceOptions, redact
 from fl_research.errors import InputError
 
 # Seconds to connect, and between two pieces of the answer.

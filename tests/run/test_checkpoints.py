@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_research.checkpoints import CheckpointStore, state_digest
 from fl_research.errors import InputError
+from fl_research.run.checkpoints import CheckpointStore, state_digest
 
 
 def _arrays() -> list[np.ndarray]:
@@ -167,7 +167,7 @@ def test_a_tff_state_comes_back_and_trains_on_to_the_same_bits(
     import tensorflow_federated as tff
 
     from fl_research.models import logistic_regression
-    from fl_research.server_state import flatten_state, unflatten_state
+    from fl_research.run.server_state import flatten_state, unflatten_state
 
     model = logistic_regression.build(logistic_regression.Config(), num_inputs=2, seed=0)
     process = tff.learning.algorithms.build_weighted_fed_avg(

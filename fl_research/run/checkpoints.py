@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from fl_research.durable_files import storage_errors, sync_folder
 from fl_research.errors import InputError
-from fl_research.record_files import plain_json
+from fl_research.run.durable_files import storage_errors, sync_folder
+from fl_research.run.record_files import plain_json
 
 _MAGIC = b"fl_research checkpoint 1\n"
 _HEADER_LENGTH = struct.Struct("<Q")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from fl_research.data import column_types
 from fl_research.data.column_names import check_distinct
-from fl_research.data.source_options import redact, secrets_of
+from fl_research.data.sources import column_types
+from fl_research.data.sources.source_options import redact, secrets_of
 from fl_research.errors import InputError
 
 _CONNECT_SECONDS = 10

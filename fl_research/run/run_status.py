@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fl_research.run_directory import RunDirectory
+from fl_research.run.run_directory import RunDirectory
 
 _PACKAGES = (
     "tensorflow",

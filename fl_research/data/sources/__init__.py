@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fl_research.data import http_records, record_formats, sql_records
 from fl_research.data.column_names import select_columns, there_is
-from fl_research.data.source_options import SourceOptions, redact
+from fl_research.data.sources import http_records, record_formats, sql_records
+from fl_research.data.sources.source_options import SourceOptions, redact
 from fl_research.errors import InputError
 
 __all__ = ["SourceOptions", "checksum", "read_records", "redact"]

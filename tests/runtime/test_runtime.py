@@ -14,9 +14,10 @@ import numpy as np
 import psutil
 import pytest
 
-from fl_research import interrupts, runtime
+from fl_research import runtime
+from fl_research.runtime import interrupts
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 ENDLESS = 2**31 - 1
 
 StartProgram = Callable[[str], subprocess.Popen[str]]

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fl_research.data.column_names import check_distinct
-from fl_research.data.source_options import SourceOptions
+from fl_research.data.sources.source_options import SourceOptions
 from fl_research.errors import InputError
 
 # One block must hold the longest row; a longer one is an error in pyarrow.

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from fl_research.data import column_types
 from fl_research.data.column_names import check_distinct, there_is
-from fl_research.data.delimited_text import parse_delimited, refuse_undecodable
-from fl_research.data.source_options import SourceOptions
+from fl_research.data.sources import column_types
+from fl_research.data.sources.delimited_text import parse_delimited, refuse_undecodable
+from fl_research.data.sources.source_options import SourceOptions
 from fl_research.errors import InputError
 
 FORMAT_BY_SUFFIX = {

@@ -13,16 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fl_research import record_files
-from fl_research.durable_files import (
+from fl_research.errors import InputError
+from fl_research.run import record_files
+from fl_research.run.durable_files import (
     drop_torn_line,
     is_leftover,
     remove_leftovers,
     storage_errors,
     write_atomically,
 )
-from fl_research.errors import InputError
-from fl_research.record_files import MetricsRow
+from fl_research.run.record_files import MetricsRow
 
 _LOCK_NAME = ".lock"
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fl_research.data.cells import spellings
 from fl_research.data.column_names import there_is
+from fl_research.data.schema.cells import spellings
 from fl_research.errors import InputError
 
 _FIELDS_OF_KIND: dict[str, set[str]] = {

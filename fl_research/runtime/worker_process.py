@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from fl_research import interrupts
+from fl_research.runtime import interrupts
 
 # Runs in a fresh interpreter between fork and the worker: asks the kernel to send SIGKILL when the
 # parent ends, looks whether that has already happened, and becomes the worker. An interpreter

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fl_research.data import cells
 from fl_research.data.column_names import there_is
-from fl_research.data.columns import Column
+from fl_research.data.schema import cells
+from fl_research.data.schema.columns import Column
 from fl_research.errors import InputError
 
 _FEW_NUMBERS = 12  # Up to so many distinct whole numbers are codes of a category.

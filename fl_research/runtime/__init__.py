@@ -25,9 +25,9 @@ from typing import Any, TextIO
 
 import absl.logging
 
-from fl_research import interrupts
-from fl_research.durable_files import storage_errors
-from fl_research.worker_process import WorkerError, WorkerProcess
+from fl_research.run.durable_files import storage_errors
+from fl_research.runtime import interrupts
+from fl_research.runtime.worker_process import WorkerError, WorkerProcess
 
 __all__ = ["Runtime", "WorkerError", "local_runtime", "quiet"]
 
@@ -84,7 +84,7 @@ def local_runtime(
         worker.start()
         # The import takes seconds; the worker needs 0.05 s and is up long before it is over.
         with interrupts.not_lost():
-            context_module = importlib.import_module("fl_research.worker_context")
+            context_module = importlib.import_module("fl_research.runtime.worker_context")
         worker.wait_until_listening()
         stack.enter_context(context_module.default_context(worker, call_timeout_seconds))
         # Again, so that the worker ends before its context is dropped: after an interrupt a thread

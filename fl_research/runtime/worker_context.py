@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2_grpc
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 
-from fl_research.worker_process import WorkerError, WorkerProcess
+from fl_research.runtime.worker_process import WorkerError, WorkerProcess
 
 _MAX_MESSAGE_BYTES = 2 * 1000 * 1000 * 1000
 _CHANNEL_OPTIONS = [

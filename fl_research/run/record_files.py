@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fl_research.durable_files import append_line, write_atomically
 from fl_research.errors import InputError
+from fl_research.run.durable_files import append_line, write_atomically
 
 MetricsRow = dict[str, int | float | str | None]
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from absl import flags
 
-from fl_research.durable_files import append_line, write_atomically
 from fl_research.errors import InputError
-from fl_research.record_files import last_attempts, read_json, read_metrics, write_json
-from fl_research.run_directory import RunDirectory
+from fl_research.run.durable_files import append_line, write_atomically
+from fl_research.run.record_files import last_attempts, read_json, read_metrics, write_json
+from fl_research.run.run_directory import RunDirectory
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 FLAGS = "--clip_norm=0.5\n--early_finish\n--rounds=100\n"
 
 
@@ -100,7 +100,7 @@ def test_one_process_at_a_time_and_kill_frees_the_folder(tmp_path: Path) -> None
     program = """
 import sys, time
 from pathlib import Path
-from fl_research.run_directory import RunDirectory
+from fl_research.run.run_directory import RunDirectory
 run = RunDirectory.open(Path(sys.argv[1]), flags_text="--a=1\\n")
 print("held", flush=True)
 time.sleep(60)
@@ -188,7 +188,7 @@ def test_kill_9_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from fl_research.run_directory import RunDirectory
+from fl_research.run.run_directory import RunDirectory
 with RunDirectory.open(Path(sys.argv[1]), flags_text="--a=1\\n") as run:
     done = len(run.read_metrics())
     while True:
@@ -220,7 +220,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from fl_research.errors import InputError
-from fl_research.run_directory import RunDirectory
+from fl_research.run.run_directory import RunDirectory
 folder = Path(sys.argv[1])
 with RunDirectory.open(folder, flags_text="--a=1\\n") as run:
     run.write_json("run.json", {"status": "running"})
