@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made from the lock file when it is first needed.
 .DEFAULT_GOAL := help
-.PHONY: help install churn telco test test-quick check published lock clean
+.PHONY: help install churn test test-quick lock clean
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
@@ -25,7 +25,7 @@ $(INSTALLED): requirements.txt
 install: $(INSTALLED)  ## Install everything into .venv (done by the others when needed).
 
 churn: $(INSTALLED)  ## Train a churn model with DP-FedAvg on the embedded data and write the report.
-	$(PYTHON) -m experiments.churn_prevention --flagfile=experiments/flagfiles/churn_synthetic.flags
+	$(PYTHON) -m experiments.churn_prevention --baselines
 
 test: $(INSTALLED)  ## Run all tests, the linter and the type checker.
 	$(PYTHON) -m ruff check .

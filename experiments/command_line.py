@@ -2,7 +2,7 @@
 
 `--help` shows the binary's docstring and its own flags and ends before anything slow is imported.
 Wrong input ends with one line on stderr and exit code 2; an unexpected error keeps its traceback,
-because it is ours to mend.
+because it is ours to fix.
 """
 
 import os

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.component_flags import selected_flags
 from experiments.experiment_flags import as_typed
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig
@@ -20,16 +21,6 @@ _DEFAULT_ROUNDS = 100
 _DEFAULT_TARGET_EPSILON = 2.0
 _DEFAULT_SAMPLING_RATE = 0.1
 
-_COMPONENT_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "mechanism": {
-        "clip_norm": ("gaussian", "adaptive_gaussian"),
-        "adaptive_gaussian_target_quantile": ("adaptive_gaussian",),
-        "adaptive_gaussian_clip_learning_rate": ("adaptive_gaussian",),
-        "adaptive_gaussian_clipped_count_stddev": ("adaptive_gaussian",),
-    },
-    "model": {"mlp_hidden_sizes": ("mlp",)},
-}
-
 
 def config_from_flags(*, default_delta: float | None, default_clip_norm: float) -> ExperimentConfig:
     """Builds the experiment's config from the parsed flags.
@@ -44,34 +35,20 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
     """
     settings = {f.name for f in dataclasses.fields(mechanisms.load(FLAGS.mechanism).Config)}
     private = "noise_multiplier" in settings
-    mechanism_parameters = _component_parameters("mechanism")
+    mechanism_parameters = selected_flags("mechanism")
     if "clip_norm" in settings:
         mechanism_parameters.setdefault("clip_norm", default_clip_norm)
-    target = FLAGS.target_epsilon
-    if private and target is None and FLAGS.noise_multiplier is None:
-        target = _DEFAULT_TARGET_EPSILON
-    rate = FLAGS.sampling_rate
-    if rate is None and FLAGS.clients_per_round is None and FLAGS.sampling != "full":
-        rate = _DEFAULT_SAMPLING_RATE
     return ExperimentConfig(
-        training=TrainingConfig(
-            rounds=_DEFAULT_ROUNDS if FLAGS.rounds is None else FLAGS.rounds,
-            seed=FLAGS.seed,
-            num_blocks=available_cores() if FLAGS.num_blocks is None else FLAGS.num_blocks,
-            evaluate_every=FLAGS.evaluate_every,
-            early_finish_patience=FLAGS.early_finish_patience,
-            target_epsilon=target,
-            delta=default_delta if private and FLAGS.delta is None else FLAGS.delta,
-        ),
+        training=_training(private, default_delta),
         seed=FLAGS.seed,
         sampling=FLAGS.sampling,
         clients_per_round=FLAGS.clients_per_round,
-        sampling_rate=rate,
+        sampling_rate=_sampling_rate(),
         mechanism=FLAGS.mechanism,
         mechanism_parameters=mechanism_parameters,
         noise_multiplier=FLAGS.noise_multiplier,
         model=FLAGS.model,
-        model_parameters=_component_parameters("model"),
+        model_parameters=_model_parameters(),
         client_update=ClientUpdateConfig(
             local_epochs=FLAGS.local_epochs,
             local_steps=FLAGS.local_steps,
@@ -83,6 +60,45 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
         baselines=FLAGS.baselines,
         noise_seed=FLAGS.noise_seed,
     )
+
+
+def _training(private: bool, default_delta: float | None) -> TrainingConfig:
+    """Rounds, evaluation and budget, with the defaults of a private run."""
+    target, delta = FLAGS.target_epsilon, FLAGS.delta
+    if private and target is None and FLAGS.noise_multiplier is None:
+        target = _DEFAULT_TARGET_EPSILON
+    if private and delta is None:
+        delta = default_delta
+    return TrainingConfig(
+        rounds=_DEFAULT_ROUNDS if FLAGS.rounds is None else FLAGS.rounds,
+        seed=FLAGS.seed,
+        num_blocks=available_cores() if FLAGS.num_blocks is None else FLAGS.num_blocks,
+        evaluate_every=FLAGS.evaluate_every,
+        early_finish_patience=FLAGS.early_finish_patience,
+        target_epsilon=target,
+        delta=delta,
+    )
+
+
+def _sampling_rate() -> float | None:
+    """The rate that was given, or the default where the cohort's size is not given either."""
+    if FLAGS.sampling == "full" or FLAGS.clients_per_round is not None:
+        return FLAGS.sampling_rate
+    return _DEFAULT_SAMPLING_RATE if FLAGS.sampling_rate is None else FLAGS.sampling_rate
+
+
+def _model_parameters() -> dict[str, Any]:
+    """The settings of the selected model."""
+    parameters = selected_flags("model")
+    if "hidden_sizes" in parameters:
+        sizes = parameters["hidden_sizes"]
+        try:
+            parameters["hidden_sizes"] = tuple(int(size) for size in sizes)
+        except ValueError as error:
+            raise InputError(
+                f"--mlp_hidden_sizes={as_typed(sizes)}: give whole numbers, such as 64,32"
+            ) from error
+    return parameters
 
 
 def _optimizer(role: str) -> OptimizerConfig:
@@ -97,32 +113,3 @@ def _optimizer(role: str) -> OptimizerConfig:
         return OptimizerConfig(**settings)
     except InputError as error:
         raise InputError(f"--{role}_{error}") from error
-
-
-def _component_parameters(kind: str) -> dict[str, Any]:
-    """The set flags of the selected component; a set flag of another one is an error."""
-    selected = FLAGS[kind].value
-    parameters: dict[str, Any] = {}
-    for name, owners in _COMPONENT_FLAGS[kind].items():
-        value = FLAGS[name].value
-        if value is None:
-            continue
-        if selected not in owners:
-            raise InputError(
-                f"--{name}={as_typed(value)} belongs to --{kind}={' or '.join(owners)}, but "
-                f"--{kind}={selected} is selected; leave the flag out or select that {kind}"
-            )
-        parameters[name.removeprefix(f"{selected}_")] = _parsed(name, value)
-    return parameters
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """The value of a component's flag in the type that its config wants."""
-    if name != "mlp_hidden_sizes":
-        return value
-    try:
-        return tuple(int(size) for size in value)
-    except ValueError as error:
-        raise InputError(
-            f"--{name}={as_typed(value)}: give whole numbers, such as 64,32"
-        ) from error

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from absl import flags
 
+from experiments.component_flags import selected_flags
 from fl_research.data import catalog, partitioning
+from fl_research.data.catalog import LoadedRecords
 from fl_research.data.client_data import ClientData
 from fl_research.data.schema import EncodedRecords, Schema, encode
 from fl_research.data.sources import SourceOptions, checksum, read_records, redact
@@ -21,34 +23,8 @@ from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS
 
-_TABLE_ONLY = (
-    "schema",
-    "infer_schema",
-    "label_column",
-    "positive_label",
-    "client_column",
-    "drop_columns",
-    "delimiter",
-    "encoding",
-    "header",
-    "columns",
-    "query",
-    "json_path",
-    "bearer_token_env",
-)
+_SOURCE_OPTIONS = {field.name for field in dataclasses.fields(SourceOptions)}
 _PARTITIONS = ("natural", "iid", "dirichlet", "quantity")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Records:
-    """Records with their schema and what the run's record says of their origin."""
-
-    frame: pd.DataFrame
-    schema: Schema
-    source: str
-    sha256: str | None
-    terms: str
-    notes: tuple[str, ...] = ()
 
 
 def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> FederatedTask:
@@ -62,9 +38,9 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
     Raises:
       InputError: Wrong flags or wrong records; says which and the way out.
     """
-    records = _load_records(named_datasets, seed)
-    encoded = encode(records.frame, records.schema)
-    client_ids, unit, contains = _clients(encoded, records, seed)
+    loaded = _load_records(named_datasets, seed)
+    encoded = encode(loaded.records, loaded.schema)
+    client_ids, unit, contains = _clients(encoded, loaded, seed)
     data = ClientData.from_rows({"inputs": encoded.inputs}, encoded.labels, client_ids)
     if FLAGS.max_rows_per_client is not None:
         data = data.cap_rows(FLAGS.max_rows_per_client, seed)
@@ -81,36 +57,23 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
         unit=unit,
         unit_contains=contains,
         feature_names=encoded.feature_names,
-        data_facts=_data_facts(records, encoded, data, (train, validation, test)),
+        data_facts=_data_facts(loaded, encoded, data, (train, validation, test)),
     )
 
 
-def _load_records(named_datasets: tuple[str, ...], seed: int) -> _Records:
+def _load_records(named_datasets: tuple[str, ...], seed: int) -> LoadedRecords:
     """The records of --dataset with their schema."""
-    if FLAGS.dataset == "table":
-        return _load_table()
-    if FLAGS.dataset not in named_datasets:
+    if FLAGS.dataset not in (*named_datasets, "table"):
         raise InputError(
             f"--dataset={FLAGS.dataset} is unknown; choose from {', '.join(named_datasets)}, table"
         )
-    for flag in _TABLE_ONLY:
-        if FLAGS[flag].value is not None:
-            raise InputError(
-                f"--{flag} belongs to --dataset=table, but --dataset={FLAGS.dataset} is selected; "
-                "leave it out or select the table"
-            )
-    loaded = catalog.load(FLAGS.dataset, path=FLAGS.data, seed=seed)
-    return _Records(
-        frame=loaded.records,
-        schema=loaded.schema,
-        source=loaded.source,
-        sha256=loaded.sha256,
-        terms=loaded.terms,
-        notes=loaded.notes,
-    )
+    table_flags = selected_flags("dataset")
+    if FLAGS.dataset == "table":
+        return _load_table(table_flags)
+    return catalog.load(FLAGS.dataset, path=FLAGS.data, seed=seed)
 
 
-def _load_table() -> _Records:
+def _load_table(table_flags: dict[str, Any]) -> LoadedRecords:
     """The user's own table with its schema."""
     if not FLAGS.data:
         raise InputError("--data is not given; --dataset=table needs a file, folder or address")
@@ -120,20 +83,16 @@ def _load_table() -> _Records:
             "are then read off the data, which epsilon does not cover)"
         )
     schema = Schema.from_json(FLAGS.schema) if FLAGS.schema else None
-    options: dict[str, Any] = {
-        name: FLAGS[name].value
-        for name in ("delimiter", "encoding", "header", "query", "json_path", "bearer_token_env")
-        if FLAGS[name].value is not None
-    }
-    if FLAGS.columns is not None:
-        options["columns"] = tuple(FLAGS.columns)
+    options = {name: value for name, value in table_flags.items() if name in _SOURCE_OPTIONS}
+    if "columns" in options:
+        options["columns"] = tuple(options["columns"])
     frame = read_records(FLAGS.data, SourceOptions(**options))
     if schema is None:
         schema = _infer_schema(frame)
     else:
         frame = _apply_drops(frame, schema)
-    return _Records(
-        frame=frame,
+    return LoadedRecords(
+        records=frame,
         schema=schema,
         source=redact(FLAGS.data),
         sha256=checksum(FLAGS.data),
@@ -156,21 +115,17 @@ def _infer_schema(frame: pd.DataFrame) -> Schema:
 
 def _apply_drops(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Drops --drop_columns, and refuses column flags that contradict the schema."""
-    for flag, stated in (
-        ("label_column", schema.label_column),
-        ("client_column", schema.client_column),
+    label, client = schema.label_column, schema.client_column
+    for flag, name in (
+        ("label_column", label.name),
+        ("positive_label", label.positive),
+        ("client_column", client.name if client else None),
     ):
-        name = stated.name if stated else None
-        if FLAGS[flag].value is not None and FLAGS[flag].value != name:
+        if FLAGS[flag].value not in (None, name):
             raise InputError(
                 f"--{flag}={FLAGS[flag].value} contradicts --schema={FLAGS.schema}, which says "
                 f"{name}; leave the flag out or correct the schema"
             )
-    if FLAGS.positive_label is not None:
-        raise InputError(
-            f"--positive_label={FLAGS.positive_label} belongs to --infer_schema; say it in "
-            f'{FLAGS.schema} as the label\'s "positive"'
-        )
     dropped = FLAGS.drop_columns or []
     for column in dropped:
         if column not in frame.columns:
@@ -179,17 +134,19 @@ def _apply_drops(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def _clients(
-    encoded: EncodedRecords, records: _Records, seed: int
+    encoded: EncodedRecords, loaded: LoadedRecords, seed: int
 ) -> tuple[np.ndarray | None, str, str]:
     """The client of each row, the unit of privacy in words, and what a unit contains."""
     if FLAGS.partition not in _PARTITIONS:
         raise InputError(
             f"--partition={FLAGS.partition} is unknown; choose from {', '.join(_PARTITIONS)}"
         )
-    _refuse_other_partitions()
+    settings = selected_flags("partition")
+    if FLAGS.partition != "natural" and "partition_clients" not in settings:
+        raise InputError(f"--partition={FLAGS.partition} needs --partition_clients")
     rows = len(encoded.labels)
     if FLAGS.partition == "natural":
-        client_column = records.schema.client_column
+        client_column = loaded.schema.client_column
         if client_column is None:
             return None, "one row", "one row of the table, taken to be one customer"
         column = client_column.name
@@ -215,25 +172,8 @@ def _clients(
     )
 
 
-def _refuse_other_partitions() -> None:
-    """Raises where a partition's flag is set, or missing, against --partition."""
-    owners = {
-        "partition_clients": ("iid", "dirichlet", "quantity"),
-        "dirichlet_concentration": ("dirichlet",),
-        "quantity_sigma": ("quantity",),
-    }
-    for flag, partitions in owners.items():
-        if FLAGS[flag].value is not None and FLAGS.partition not in partitions:
-            raise InputError(
-                f"--{flag}={FLAGS[flag].value} belongs to --partition={' or '.join(partitions)}, "
-                f"but --partition={FLAGS.partition} is selected; leave it out"
-            )
-    if FLAGS.partition != "natural" and FLAGS.partition_clients is None:
-        raise InputError(f"--partition={FLAGS.partition} needs --partition_clients")
-
-
 def _data_facts(
-    records: _Records,
+    loaded: LoadedRecords,
     encoded: EncodedRecords,
     data: ClientData,
     splits: tuple[ClientData, ClientData, ClientData],
@@ -243,14 +183,14 @@ def _data_facts(
         "column names and kinds",
         "the number of clients" if FLAGS.sampling != "poisson" else "the expected cohort size",
     ]
-    if not records.schema.inferred:
+    if not loaded.schema.inferred:
         public.append("bounds of number columns and values of category columns (from the schema)")
     return {
         "dataset": FLAGS.dataset,
-        "source": records.source,
-        "sha256": records.sha256,
-        "terms": records.terms,
-        "notes": list(records.notes),
+        "source": loaded.source,
+        "sha256": loaded.sha256,
+        "terms": loaded.terms,
+        "notes": list(loaded.notes),
         "clients": data.num_clients,
         "examples": data.num_rows,
         "features": len(encoded.feature_names),
@@ -260,8 +200,8 @@ def _data_facts(
         },
         "max_rows_per_client": FLAGS.max_rows_per_client,
         "largest_client_rows": int(np.diff(data.row_splits).max(initial=0)),
-        "schema_inferred": records.schema.inferred,
-        "schema": records.schema.to_dict(),
+        "schema_inferred": loaded.schema.inferred,
+        "schema": loaded.schema.to_dict(),
         "cleaning": dict(encoded.cleaning),
         "public": public,
     }

@@ -62,6 +62,7 @@ def _compare_published() -> int:
 
 def _question() -> "Question":
     """Reads the flags; population, delta and rounds have no default."""
+    from fl_research.privacy.accounting import large_delta_warning
     from fl_research.privacy.planning import Question
 
     if FLAGS.delta is None:
@@ -73,12 +74,8 @@ def _question() -> "Question":
         noise_multiplier=FLAGS.noise_multiplier,
         target_epsilon=FLAGS.target_epsilon,
     )
-    if FLAGS.population and FLAGS.delta >= 1 / FLAGS.population:
-        print(
-            f"warning: delta={FLAGS.delta:g} is not below 1 / population = "
-            f"{1 / FLAGS.population:g}; it allows that somebody's data is published",
-            file=sys.stderr,
-        )
+    if FLAGS.population and (warning := large_delta_warning(FLAGS.delta, FLAGS.population)):
+        print(f"warning: {warning}", file=sys.stderr)
     return question
 
 

@@ -8,9 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fl_research.privacy.accounting import ACCOUNTANT_DESCRIPTIONS
+from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS
 from fl_research.privacy.planning import MOST_ROUNDS
 from fl_research.privacy.published import PublishedCheck
+from fl_research.privacy.rounding import rounded_up
 
 
 def print_answer(answer: Mapping[str, Any]) -> None:
@@ -18,15 +19,15 @@ def print_answer(answer: Mapping[str, Any]) -> None:
     table = Table(box=box.SIMPLE, show_header=False, title="Privacy plan")
     claim, target = answer["claim"], answer["target_epsilon"]
     rows = [
-        ("epsilon (the claim)", _number(claim["epsilon"])),
+        ("epsilon (the claim)", _epsilon(claim["epsilon"])),
         ("why this one", claim["reason"]),
-        ("delta", _number(answer["delta"])),
+        ("delta", f"{answer['delta']:.6g}"),
         ("rounds", f"{answer['rounds']:,}"),
-        ("noise multiplier", _number(answer["noise_multiplier"])),
+        ("noise multiplier", f"{answer['noise_multiplier']:.6g}"),
         ("sampling", answer["sampling"]),
         ("neighbouring relation", answer["neighboring_relation"]),
-        ("sensitivity in clip norms", _number(answer["sensitivity_in_clips"])),
-        ("epsilon without amplification", _number(answer["epsilon_without_amplification"])),
+        ("sensitivity in clip norms", f"{answer['sensitivity_in_clips']:.6g}"),
+        ("epsilon without amplification", _epsilon(answer["epsilon_without_amplification"])),
     ]
     if answer["rounds_within_target"] is not None:
         more = " or more" if answer["rounds_within_target"] == MOST_ROUNDS else ""
@@ -42,7 +43,7 @@ def print_answer(answer: Mapping[str, Any]) -> None:
     for name, value in answer["epsilon"].items():
         applies = value is not None or claim["epsilon"] is None
         by_accountant.add_row(
-            name, _number(value) if applies else "does not apply", ACCOUNTANT_DESCRIPTIONS[name]
+            name, _epsilon(value) if applies else "does not apply", ACCOUNTANT_DESCRIPTIONS[name]
         )
     _print(table, by_accountant)
 
@@ -59,7 +60,7 @@ def print_published(checks: Sequence[PublishedCheck]) -> None:
             check.source,
             check.accountant,
             f"{unit}{check.published:.8g}",
-            "" if check.ours is None else f"{unit}{check.ours:.8g}",
+            "" if check.ours is None else f"{unit}{rounded_up(check.ours, 8)}",
             f"{check.relative_tolerance:.2%}" if check.relative_tolerance else "exact",
             check.status,
         )
@@ -73,6 +74,6 @@ def _print(*tables: Table) -> None:
         console.print(table)
 
 
-def _number(value: float | None) -> str:
-    """Up to six digits; infinite where there is no number."""
-    return "infinite: no guarantee" if value is None else f"{value:.6g}"
+def _epsilon(value: float | None) -> str:
+    """Up to six digits, rounded up; infinite where there is no number."""
+    return "infinite: no guarantee" if value is None else rounded_up(value, 6)

@@ -13,7 +13,7 @@ from fl_research import runtime
 from fl_research.experiment_config import ResolvedPrivacy, resolve_privacy
 from fl_research.privacy.ledger import LedgerError, read_ledger
 from fl_research.reports import run_report, summary
-from fl_research.run.progress import TerminalProgress
+from fl_research.reports.progress import TerminalProgress
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import command_line
 from fl_research.task import FederatedTask

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     if not FLAGS.run:
         raise InputError("--run is not given; name the run's folder, as --run=FOLDER")
     # After the flags are read, so that --help answers at once.
-    from fl_research.reports import verification
+    from fl_research.reports import verification, wording
 
     checks = verification.verify(Path(FLAGS.run))
     width = max(len(check.name) for check in checks)
@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     if mismatches:
         if all(check.name.startswith("report") for check in checks if check.mismatches):
             print("(a report of another version of this program may only be worded differently)")
-        print(f"{FLAGS.run}: {len(mismatches)} mismatches; do not rely on this report")
+        found = wording.count(len(mismatches), "mismatch", "mismatches")
+        print(f"{FLAGS.run}: {found}; do not rely on this report")
         return 1
     print(f"{FLAGS.run}: the report agrees with the ledger and the records")
     return 0

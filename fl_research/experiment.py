@@ -15,9 +15,9 @@ from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
 from fl_research.privacy.ledger import Ledger, payloads
+from fl_research.reports.progress import Progress
 from fl_research.run import cohort_seed, final_model
 from fl_research.run.checkpoints import CheckpointStore
-from fl_research.run.progress import Progress
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import RunStatus
 from fl_research.run.tensorboard import TensorBoardWriter

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from fl_research.argument_checks import require_at_least
 from fl_research.errors import InputError
 
 
@@ -41,7 +42,9 @@ class TrainingConfig:
             ("early_finish_patience", 0),
             ("seed", 0),
         ):
-            if getattr(self, name) < lowest:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {lowest}")
+            require_at_least(name, getattr(self, name), lowest)
         if self.delta is not None and not 0 < self.delta < 1:
-            raise InputError(f"delta={self.delta} must be between 0 and 1, both excluded")
+            raise InputError(
+                f"delta={self.delta!r} does not lie between 0 and 1, both excluded; take one well "
+                "below 1 / number of clients, such as 1e-5"
+            )

@@ -19,7 +19,7 @@ PACKAGE = "fl_research"
 # From the bottom to the top; a module imports from its own layer and from those below. Modules at
 # the package's root are named one by one: where a new one belongs is a decision, made here.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "randomness"),
+    ("errors", "argument_checks", "registry", "randomness"),
     ("run.durable_files", "run.record_files"),
     ("runtime",),
     ("run.server_state", "run.checkpoints", "run.run_directory", "run.cohort_seed"),

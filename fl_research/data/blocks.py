@@ -12,8 +12,8 @@ import itertools
 import numpy as np
 
 from fl_research import randomness
+from fl_research.argument_checks import require_at_least
 from fl_research.data.client_data import ClientData
-from fl_research.errors import InputError
 
 
 def cut_into_blocks(
@@ -36,8 +36,7 @@ def cut_into_blocks(
     Raises:
       InputError: If `num_blocks` is below 1 or an index is not a client of `data`.
     """
-    if num_blocks < 1:
-        raise InputError(f"num_blocks={num_blocks} can hold no client; give 1 or more")
+    require_at_least("num_blocks", num_blocks, 1)
     clients = np.asarray(clients, dtype=np.int64)
     cohort = data.select(clients)
     round_key = randomness.key(seed, "client_update", round_number)[0]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fl_research import randomness
+from fl_research.argument_checks import require_at_least
 from fl_research.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ class ClientData:
             )
         rows = len(self.labels)
         if splits[0] != 0 or splits[-1] != rows or np.any(splits[1:] < splits[:-1]):
-            raise InputError(f"row_splits must rise from 0 to the number of rows, {rows}")
+            raise InputError(
+                f"row_splits runs from {splits[0]} to {splits[-1]}, or falls in between; give "
+                f"splits that rise from 0 to the number of rows, {rows}"
+            )
         _check_lengths(self.features, self.labels)
 
     @property
@@ -96,7 +100,7 @@ class ClientData:
         labels = np.asarray(labels)
         rows = len(labels)
         if rows == 0:
-            raise InputError("the table is empty: no row is left to train on; check --data")
+            raise InputError("the table is empty, no row is left to train on; check --data")
         _check_lengths(features, labels)
         for name, values in (*features.items(), ("labels", labels)):
             _check_finite(name, values)
@@ -104,7 +108,7 @@ class ClientData:
             return cls(features, labels, np.arange(rows + 1), np.arange(rows))
         if len(client_ids) != rows:
             raise InputError(
-                f"client_ids has {len(client_ids)} rows, labels has {rows}; give one id for a row"
+                f"client_ids has {len(client_ids)} rows, labels has {rows}; give one id a row"
             )
         order, row_splits, unique_ids = _group(client_ids)
         if order is not None:
@@ -166,10 +170,10 @@ class ClientData:
             or (test_fraction > 0 and num_test == 0)
         ):
             raise InputError(
-                f"{self.num_clients} clients are too few for validation_fraction="
-                f"{validation_fraction} and test_fraction={test_fraction}: train, validation and "
-                f"test would get {num_train}, "
-                f"{num_validation} and {num_test} of them; give more clients or other fractions"
+                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} do "
+                f"not fit {self.num_clients} clients, of whom train, validation and test would get "
+                f"{num_train}, {num_validation} and {num_test}; give more clients or other "
+                "fractions"
             )
         shuffled = randomness.generator(seed, "client_split").permutation(self.num_clients)
         train, rest = shuffled[:num_train], shuffled[num_train:]
@@ -188,10 +192,7 @@ class ClientData:
         Raises:
           InputError: If `max_rows_per_client` is below 1.
         """
-        if max_rows_per_client < 1:
-            raise InputError(
-                f"max_rows_per_client={max_rows_per_client} leaves no row; give 1 or more"
-            )
+        require_at_least("max_rows_per_client", max_rows_per_client, 1)
         lengths = self.rows_per_client
         too_long = lengths > max_rows_per_client
         if not np.any(too_long):
@@ -316,7 +317,7 @@ def _split_element(
     """Separates the features of an element from its label."""
     if isinstance(element, Mapping):
         if label_key not in element:
-            raise InputError(f"label_key={label_key!r} is not in {sorted(element)}; name one there")
+            raise InputError(f"label_key={label_key!r} is not there; name one of {sorted(element)}")
         label = element[label_key]
         inputs = {name: values for name, values in element.items() if name != label_key}
     elif isinstance(element, tuple | list) and len(element) == 2:
@@ -331,5 +332,5 @@ def _split_element(
     names = list(inputs) if feature_keys is None else list(feature_keys)
     for name in names:
         if name not in inputs:
-            raise InputError(f"feature_keys has {name!r}, which is not in {sorted(inputs)}")
+            raise InputError(f"feature_keys={name!r} is not there; name some of {sorted(inputs)}")
     return {name: inputs[name] for name in names}, label

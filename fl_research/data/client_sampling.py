@@ -19,6 +19,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from fl_research import randomness
+from fl_research.argument_checks import require_at_least, require_choice
 from fl_research.errors import InputError
 
 _PURPOSE = "client_sampling"
@@ -36,8 +37,7 @@ class ClientSampling(abc.ABC):
     population: int
 
     def __post_init__(self) -> None:
-        if self.population < 1:
-            raise InputError(f"population={self.population} has no client; give 1 or more")
+        require_at_least("population", self.population, 1)
 
     @property
     @abc.abstractmethod
@@ -145,17 +145,15 @@ def build_client_sampling(
       InputError: If the name is unknown, a value does not fit, or not exactly one of
         `clients_per_round` and `sampling_rate` is given ("full" takes neither).
     """
-    if name not in _SAMPLINGS:
-        raise InputError(f"sampling={name!r} is unknown; choose one of {', '.join(_SAMPLINGS)}")
+    require_choice("sampling", name, _SAMPLINGS)
     stated = f"clients_per_round={clients_per_round} and sampling_rate={sampling_rate}"
     if name == FullParticipation.name:
         if clients_per_round is not None or sampling_rate is not None:
-            raise InputError(f"sampling='full' takes every client: leave out {stated}")
+            raise InputError(f"{stated} do not go with sampling='full'; leave them out")
         return FullParticipation(population=population)
     if (clients_per_round is None) == (sampling_rate is None):
-        raise InputError(f"{stated}: sampling={name!r} needs exactly one of the two")
-    if population < 1:
-        raise InputError(f"population={population} has no client; give 1 or more")
+        raise InputError(f"{stated} do not go with sampling={name!r}; give exactly one of the two")
+    require_at_least("population", population, 1)
     if clients_per_round is not None and not 0 < clients_per_round <= population:
         raise InputError(
             f"clients_per_round={clients_per_round} does not fit a population of {population} "
@@ -185,12 +183,13 @@ def sampling_from_dict(values: Mapping[str, Any]) -> ClientSampling:
     """
     settings = dict(values)
     name = settings.pop("name", None)
-    if name not in _SAMPLINGS:
-        raise InputError(f"sampling={name!r} is unknown; choose one of {', '.join(_SAMPLINGS)}")
+    require_choice("sampling", name, _SAMPLINGS)
     try:
         return _SAMPLINGS[name](**settings)
     except TypeError as error:
-        raise InputError(f"sampling {dict(values)} is not what {name!r} takes: {error}") from error
+        raise InputError(
+            f"sampling={dict(values)} is not what {name!r} takes ({error}); correct its settings"
+        ) from error
 
 
 def _uniform_subset(generator: np.random.Generator, population: int, size: int) -> np.ndarray:

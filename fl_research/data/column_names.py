@@ -12,11 +12,11 @@ def select_columns(records: pd.DataFrame, columns: Sequence[str], where: str) ->
     """The named columns in the given order.
 
     Raises:
-        InputError: A name is not there; the message lists those that are.
+      InputError: A name is not there; the message lists those that are.
     """
     for name in columns:
         if name not in records.columns:
-            raise InputError(f"{where} has no column {name!r}: {there_is(name, records.columns)}")
+            raise InputError(f"{where} has no column {name!r}; {there_is(name, records.columns)}")
     return records[list(columns)]
 
 
@@ -33,10 +33,10 @@ def check_distinct(names: Sequence[str], where: str) -> None:
     """Refuses two columns of one name.
 
     Raises:
-        InputError: A name comes twice.
+      InputError: A name comes twice.
     """
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InputError(f"{where} has two columns named {name!r}: rename one of them")
+            raise InputError(f"{where} has two columns named {name!r}; rename one of them")
         seen.add(name)

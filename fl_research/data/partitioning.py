@@ -9,30 +9,11 @@ q scaled up, so that the last clients take what is left over. Quantity skew give
 proportion to lognormal weights.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-import pandas as pd
 
 from fl_research import randomness
+from fl_research.argument_checks import require_not_negative, require_positive
 from fl_research.errors import InputError
-
-
-def by_column(values: np.ndarray | Sequence[Any]) -> np.ndarray:
-    """Returns the ids `[rows]` of a natural partition: each value is a client.
-
-    Raises:
-      InputError: If a value is missing.
-    """
-    ids = np.asarray(values)
-    missing = pd.isna(ids)
-    if missing.any():
-        raise InputError(
-            f"the partition column has no value in row {int(np.argmax(missing))}; fill it, drop "
-            "the row or name another column"
-        )
-    return ids
 
 
 def iid(num_rows: int, num_clients: int, seed: int) -> np.ndarray:
@@ -61,8 +42,7 @@ def dirichlet_label_skew(
     """
     labels = np.asarray(labels)
     _check_sizes(len(labels), num_clients)
-    if not (concentration > 0 and np.isfinite(concentration)):
-        raise InputError(f"concentration={concentration} is not positive; give a number above 0")
+    require_positive("concentration", concentration)
     generator = randomness.generator(seed, "partition_dirichlet")
     _, classes, remaining = np.unique(labels, return_inverse=True, return_counts=True)
     prior = remaining / len(labels)
@@ -93,8 +73,7 @@ def quantity_skew(num_rows: int, num_clients: int, sigma: float, seed: int) -> n
       InputError: If there are fewer rows than clients or sigma is negative.
     """
     _check_sizes(num_rows, num_clients)
-    if not (sigma >= 0 and np.isfinite(sigma)):
-        raise InputError(f"sigma={sigma} is negative or not finite; give 0 or more")
+    require_not_negative("sigma", sigma)
     generator = randomness.generator(seed, "partition_quantity")
     log_weights = sigma * generator.standard_normal(num_clients)
     weights = np.exp(log_weights - log_weights.max())

@@ -19,7 +19,7 @@ class Adafactor(tff.learning.optimizers.Optimizer):
     """Adafactor whose state is `OrderedDict(steps=float32, moments=...)`."""
 
     def __init__(self, learning_rate: float) -> None:
-        """Creates the optimiser; `learning_rate` bounds the relative step."""
+        """Creates the optimizer; `learning_rate` bounds the relative step."""
         self._inner = tff.learning.optimizers.build_adafactor(learning_rate=learning_rate)
         self._hparams = self._inner.initialize(())["hparams"]
 

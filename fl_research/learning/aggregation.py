@@ -98,8 +98,8 @@ def build_aggregation(
 
     if not total_type.is_equivalent_to(merge.type_signature.result):
         raise TypeError(
-            f"query: merging two sample states of type {total_type['accumulated']} gives "
-            f"{merge.type_signature.result['accumulated']}; they must be equal"
+            f"The query merges two sample states of type {total_type['accumulated']} into one of "
+            f"type {merge.type_signature.result['accumulated']}; they must be equal."
         )
 
     @tff.federated_computation(tff.FederatedType(total_type, tff.CLIENTS))

@@ -1,7 +1,7 @@
 """Local training of each client of a block, and the TFF computation around it.
 
 Algorithm, for each client of the block in turn: start from the global weights and a fresh client
-optimiser, visit the client's rows for some epochs in batches, the last of an epoch partial, each
+optimizer, visit the client's rows for some epochs in batches, the last of an epoch partial, each
 epoch in an order drawn from the client's own seed. The update is the local weights minus the
 global ones. The query preprocesses it (clips it) and adds it to the block's sample state. So one
 pass over a block does what a server would do with a message from each client, and what leaves the
@@ -33,7 +33,7 @@ from fl_research.learning.client_update_config import ClientUpdateConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalTraining:
-    """What a client trains and how: the model, the client optimiser and the settings."""
+    """What a client trains and how: the model, the client optimizer and the settings."""
 
     model: tff.learning.models.FunctionalModel
     optimizer: tff.learning.optimizers.Optimizer
@@ -60,7 +60,7 @@ def train_client(
     """Trains one client of a block.
 
     Args:
-      training: What to train and how; the optimiser's state starts afresh.
+      training: What to train and how; the optimizer's state starts afresh.
       weights: The global weights, as tensors.
       block: The block, as tensors.
       client: int32 scalar, which client of the block.
@@ -78,7 +78,9 @@ def train_client(
     if config.local_steps is not None:
         steps = tf.minimum(steps, tf.constant(config.local_steps, tf.int64))
 
-    def step(number: tf.Tensor, trainable: Any, state: Any, loss_sum: tf.Tensor) -> tuple:
+    def step(
+        number: tf.Tensor, trainable: Any, state: Any, loss_sum: tf.Tensor
+    ) -> tuple[tf.Tensor, Any, Any, tf.Tensor]:
         epoch, batch = number // batches, number % batches
         first = batch * config.batch_size
         size = tf.minimum(count - first, config.batch_size)
@@ -135,7 +137,7 @@ def block_update(
     """
     one, none = tf.constant(1, tf.int64), tf.constant(0, tf.int64)
 
-    def add_client(client: tf.Tensor, accumulated: Any, metrics: Any) -> tuple:
+    def add_client(client: tf.Tensor, accumulated: Any, metrics: Any) -> tuple[tf.Tensor, Any, Any]:
         update, loss_sum, examples = train_client(training, weights, block, client)
         weight = tf.cast(examples if training.config.weighting == "examples" else 1, tf.float32)
         record = collections.OrderedDict(update=update, weight=weight)
@@ -188,8 +190,8 @@ def client_block_type(model: tff.learning.models.FunctionalModel) -> tff.StructT
     specs = [*tf.nest.flatten(x), *tf.nest.flatten(y)]
     if not isinstance(x, Mapping) or any(s.shape.rank in (None, 0) or s.shape[0] for s in specs):
         raise InputError(
-            f"model: its input_spec {model.input_spec} must be a pair of features by name and "
-            "labels, each with a first dimension of any size"
+            f"input_spec={model.input_spec} of the model is not a pair of features by name and "
+            "labels, each with a first dimension of any size; build the model with such a one"
         )
     features = collections.OrderedDict((name, x[name]) for name in x)
     return tff.types.to_type(
@@ -216,8 +218,8 @@ def check_block(model: tff.learning.models.FunctionalModel, block: Mapping[str, 
     )
     if not expected.is_assignable_from(found):
         raise InputError(
-            f"block: its type {found} does not fit the model, which takes {expected}; build the "
-            "model for this data's features"
+            f"block={found} does not fit the model, which takes {expected}; build the model for "
+            "this data's features"
         )
 
 

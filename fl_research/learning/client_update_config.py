@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from fl_research.errors import InputError
+from fl_research.argument_checks import require_at_least, require_choice
 
-_WEIGHTINGS = ("uniform", "examples")
+WEIGHTINGS = ("uniform", "examples")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,9 @@ class ClientUpdateConfig:
       shuffle: Whether each epoch visits the rows in an order drawn from the client's seed.
       weighting: Weight of a client in the mean: "uniform" (1) or "examples" (the number of
         examples that it trained on, repeats counted).
+
+    Raises:
+      InputError: A value is out of its range.
     """
 
     local_epochs: int = 1
@@ -27,12 +30,8 @@ class ClientUpdateConfig:
     weighting: str = "uniform"
 
     def __post_init__(self) -> None:
-        """Checks every setting; a configuration that exists is valid."""
-        for name in ("local_epochs", "batch_size", "local_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}: {value!r} must be 1 or more")
-        if self.weighting not in _WEIGHTINGS:
-            raise InputError(
-                f"weighting: {self.weighting!r} is unknown; choose one of {', '.join(_WEIGHTINGS)}"
-            )
+        require_at_least("local_epochs", self.local_epochs, 1)
+        require_at_least("batch_size", self.batch_size, 1)
+        if self.local_steps is not None:
+            require_at_least("local_steps", self.local_steps, 1)
+        require_choice("weighting", self.weighting, WEIGHTINGS)

@@ -1,7 +1,7 @@
 """Evaluation of a binary classifier, pooled over all rows and for each client, as one computation.
 
 Each block predicts all its rows at once. Pooled, it counts the predicted probabilities of either
-label in equal bins and adds up what must be exact (losses, squared errors, right answers); these
+label in equal bins and adds up what must be exact (losses, squared errors, correct answers); these
 sums and counts of all blocks are added at the server, and `metrics.py` finishes them. For each
 client it computes loss, accuracy and the area under the ROC curve, the last from the ranks of the
 client's own rows (the Mann-Whitney statistic; ties count one half), by sorting the whole block
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fl_research.errors import InputError
+from fl_research.argument_checks import require_at_least
 from fl_research.learning.client_update import client_block_type
 
 
@@ -180,8 +180,7 @@ def build_evaluation(
     Raises:
       InputError: If `num_bins` is below 2.
     """
-    if num_bins < 2:
-        raise InputError(f"num_bins: {num_bins!r} must be 2 or more; the default is 10000")
+    require_at_least("num_bins", num_bins, 2)
     weights_type = _weights_type(model)
 
     @tff.tensorflow.computation(weights_type, client_block_type(model))

@@ -215,7 +215,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_plain(v) for v in value))
     if isinstance(value, Mapping):
-        return type(value)((k, _plain(v)) for k, v in value.items())  # type: ignore[call-arg]
+        return collections.OrderedDict((k, _plain(v)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(v) for v in value)
     if isinstance(value, (np.ndarray, np.generic, tf.Tensor)):

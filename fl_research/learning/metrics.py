@@ -72,7 +72,9 @@ def roc_curve(pooled: Mapping[str, Any], max_points: int = 201) -> dict[str, lis
     }
 
 
-def calibration_curve(pooled: Mapping[str, Any], num_bins: int = 10) -> dict[str, list]:
+def calibration_curve(
+    pooled: Mapping[str, Any], num_bins: int = 10
+) -> dict[str, list[float | None]]:
     """Returns predicted against observed shares in equal bins of the predicted probability.
 
     Args:
@@ -117,7 +119,7 @@ def percentiles(values: np.ndarray) -> dict[str, float] | None:
     return {**found, "clients": int(finite.size)}
 
 
-def histogram(values: np.ndarray, num_bins: int = 20) -> dict[str, list]:
+def histogram(values: np.ndarray, num_bins: int = 20) -> dict[str, list[float]]:
     """Returns how many clients have which value, from 0 up.
 
     Args:

@@ -36,8 +36,8 @@ class Config:
         """Refuses a network without hidden layers or with empty ones."""
         if not self.hidden_sizes or any(size < 1 for size in self.hidden_sizes):
             raise InputError(
-                f"hidden_sizes: {self.hidden_sizes!r} must be one or more positive layer sizes; "
-                "for no hidden layer choose the model logistic_regression"
+                f"hidden_sizes={self.hidden_sizes!r} is not one or more positive layer sizes; give "
+                "such sizes, or for no hidden layer choose the model logistic_regression"
             )
 
 

@@ -1,31 +1,18 @@
-"""Finds model families by file name.
+"""The model families: each file of this folder is one, named as the file is.
 
-A model family is one file in this package with a frozen `Config` and a function
-`build(config, *, num_inputs, seed)`. Adding a file adds the family; nobody edits a list.
+A family has a frozen dataclass `Config` and a function `build(config, *, num_inputs, seed)`.
 """
 
-import importlib
-import pkgutil
 from types import ModuleType
 
-from fl_research import models
-from fl_research.errors import InputError
-
-_NOT_A_FAMILY = frozenset({"registry"})
+from fl_research import models, registry
 
 
 def names() -> tuple[str, ...]:
-    """Returns the name of every model family, sorted; reads file names only."""
-    found = {module.name for module in pkgutil.iter_modules(models.__path__)}
-    return tuple(sorted(found - _NOT_A_FAMILY))
+    """Returns the name of every model family, sorted."""
+    return registry.names(models)
 
 
 def load(name: str) -> ModuleType:
-    """Returns the module of one model family, with its `Config` and `build`.
-
-    Raises:
-      InputError: If there is no such family.
-    """
-    if name not in names():
-        raise InputError(f"model: {name!r} is unknown; choose one of {', '.join(names())}")
-    return importlib.import_module(f"{models.__name__}.{name}")
+    """Returns the module of one model family; raises InputError if there is no such family."""
+    return registry.load(models, "model", name)

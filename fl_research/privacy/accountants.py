@@ -26,6 +26,7 @@ from dp_accounting import dp_event, rdp
 from fl_research.errors import InputError
 from fl_research.privacy.composition import Parts, releases_in
 from fl_research.privacy.loss_distributions import pld_epsilon
+from fl_research.privacy.rounding import rounded_up
 
 EpsilonByAccountant = dict[str, float | None]
 
@@ -69,7 +70,7 @@ def check_delta(delta: float) -> None:
     """Raises InputError unless 0 < delta < 1."""
     if not 0 < delta < 1:
         raise InputError(
-            f"delta={delta} must lie between 0 and 1, both excluded; take one well below "
+            f"delta={delta} does not lie between 0 and 1, both excluded; take one well below "
             "1 / number of clients, such as 1e-5"
         )
 
@@ -88,7 +89,7 @@ def epsilon_by_accountant(
       A bound for each accountant, None where it does not apply, infinite without a guarantee.
 
     Raises:
-      InputError: If delta is out of range or the event can't be read.
+      InputError: If delta is out of range or the event cannot be read.
     """
     check_delta(delta)
     parts = releases_in(event)
@@ -113,7 +114,7 @@ def rdp_epsilon(
       classic: Whether to convert as before 2021.
 
     Raises:
-      InputError: If delta is out of range or the event can't be read.
+      InputError: If delta is out of range or the event cannot be read.
     """
     check_delta(delta)
     return _rdp_epsilon(releases_in(event), float(delta), relation, tuple(orders), classic)
@@ -140,7 +141,8 @@ def claimed_epsilon(by_accountant: Mapping[str, float | None]) -> Claim:
         reason = f"the only accountant that applies ({accountant})"
     else:
         reason = "the smaller of two upper bounds that both hold: " + ", ".join(
-            f"{name} {value:.6g}" for name, value in sorted(bounds.items(), key=lambda x: x[1])
+            f"{name} {rounded_up(value, 6)}"
+            for name, value in sorted(bounds.items(), key=lambda x: x[1])
         )
     return Claim(bounds[accountant], accountant, reason)
 

@@ -1,4 +1,4 @@
-"""From releases to epsilon: the one door to the accounting, and what its numbers mean.
+"""From releases to epsilon: what most callers need of the accounting, and what it means.
 
 A noise multiplier is everywhere the standard deviation of the noise on the sum of the updates
 divided by the clip norm. The parts: `composition` turns releases and a sampler into an event,
@@ -10,55 +10,30 @@ import math
 import dp_accounting
 
 from fl_research.errors import InputError
-from fl_research.privacy.accountants import (
-    ACCOUNTANT_DESCRIPTIONS,
-    DEFAULT_ORDERS,
-    INTEGER_ORDERS,
-    Claim,
-    EpsilonByAccountant,
-    check_delta,
-    claimed_epsilon,
-    epsilon_by_accountant,
-    fits,
-    rdp_epsilon,
-)
-from fl_research.privacy.calibration import calibrate_noise_multiplier, max_releases
+from fl_research.privacy.accountants import claimed_epsilon, epsilon_by_accountant
+from fl_research.privacy.calibration import calibrate_noise_multiplier
 from fl_research.privacy.composition import (
-    Compose,
     compose,
     relation_for,
     relation_name,
     releases_in,
     repeated_event,
-    sampled_event,
     without_sampling,
 )
 from fl_research.privacy.events import effective_noise_multiplier
 
 __all__ = [
-    "ACCOUNTANT_DESCRIPTIONS",
-    "DEFAULT_ORDERS",
-    "INTEGER_ORDERS",
-    "Claim",
-    "Compose",
-    "EpsilonByAccountant",
     "best_true_positive_rate",
     "calibrate_noise_multiplier",
-    "check_delta",
     "claimed_epsilon",
     "compose",
     "epsilon_by_accountant",
     "epsilon_without_amplification",
-    "fits",
+    "large_delta_warning",
     "max_odds_factor",
-    "max_releases",
-    "rdp_epsilon",
     "relation_for",
     "relation_name",
-    "releases_in",
     "repeated_event",
-    "sampled_event",
-    "without_sampling",
     "zcdp_rho",
 ]
 
@@ -82,7 +57,7 @@ def epsilon_without_amplification(
       Epsilon, infinite without a guarantee.
 
     Raises:
-      InputError: If delta is out of range or the event can't be read.
+      InputError: If delta is out of range or the event cannot be read.
     """
     as_run = epsilon_by_accountant(event, delta, relation)
     unsampled = epsilon_by_accountant(without_sampling(event), delta, relation)
@@ -118,28 +93,45 @@ def best_true_positive_rate(epsilon: float, delta: float, false_positive_rate: f
         ("false_positive_rate", false_positive_rate, 1.0),
     ):
         if not 0 <= value <= most:
-            raise InputError(f"{name}={value} must lie between 0 and {most}")
+            raise InputError(f"{name}={value} is out of range; give a number from 0 to {most}")
     rising = max_odds_factor(epsilon) * false_positive_rate if false_positive_rate else 0.0
     falling = 1.0 - math.exp(-epsilon) * (1.0 - delta - false_positive_rate)
     return min(1.0, rising + delta, falling)
 
 
-def zcdp_rho(event: dp_accounting.DpEvent) -> float | None:
-    """Returns rho of zero-concentrated DP: the sum of 1 / (2 multiplier^2) over all releases.
+def zcdp_rho(event: dp_accounting.DpEvent) -> float:
+    """Returns rho of zero-concentrated DP as if every unit took part in each release.
 
-    Bun and Steinke 2016, "Concentrated differential privacy".
+    The sum of 1 / (2 multiplier^2) over all releases; sampling does not lower it. Bun and Steinke
+    2016, "Concentrated differential privacy".
 
     Args:
       event: All releases; multipliers relative to the sensitivity.
 
     Returns:
-      Rho, infinite without a guarantee; None where a release was sampled, which has no useful rho.
+      Rho, infinite without a guarantee.
     """
-    if any(hasattr(leaf, "event") for leaf, _ in releases_in(event)):
-        return None
     return math.fsum(
         count * 0.5 / multiplier**2
         if (multiplier := effective_noise_multiplier(leaf))
         else math.inf
-        for leaf, count in releases_in(event)
+        for leaf, count in releases_in(without_sampling(event))
+    )
+
+
+def large_delta_warning(delta: float, clients: int) -> str | None:
+    """Returns what is wrong with a delta of one over the number of clients or more.
+
+    Args:
+      delta: In (0, 1).
+      clients: Clients that the guarantee is for.
+
+    Returns:
+      A sentence without its full stop; None where delta is small enough.
+    """
+    if delta < 1 / clients:
+        return None
+    return (
+        f"delta={delta:g} is not below 1 / {clients:,}, one over the number of clients: it allows "
+        "a mechanism that publishes somebody's data; take a smaller delta"
     )

@@ -12,6 +12,7 @@ import dp_accounting
 from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
+from fl_research.privacy.accountants import fits
 from fl_research.privacy.releases import Release
 
 
@@ -71,4 +72,4 @@ class BudgetGate:
         assert self._release_event and self._delta is not None and self._target is not None
         releases = [Release(number, self._release_event) for number in rounds]
         event = accounting.compose(releases, self._sampling)
-        return accounting.fits(event, self._delta, self._relation, self._target)
+        return fits(event, self._delta, self._relation, self._target)

@@ -21,6 +21,7 @@ from fl_research.privacy.accountants import (
     rough_epsilon,
 )
 from fl_research.privacy.composition import JITTER, relation_for, repeated_event, sampled_event
+from fl_research.privacy.rounding import rounded_up
 
 LOWEST_NOISE_MULTIPLIER = 0.01
 HIGHEST_NOISE_MULTIPLIER = 10_000.0
@@ -143,7 +144,7 @@ def _last_that_fits(fit: Callable[[int], bool], low: int, high: int) -> int:
 def _check_target(target_epsilon: float) -> None:
     """Raises InputError unless the target is a positive number."""
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise InputError(f"target_epsilon={target_epsilon} can't be met; give a number above 0")
+        raise InputError(f"target_epsilon={target_epsilon} cannot be met; give a number above 0")
 
 
 def _check_feasible(target_epsilon: float, claimed: Epsilon) -> None:
@@ -152,14 +153,14 @@ def _check_feasible(target_epsilon: float, claimed: Epsilon) -> None:
     if least > target_epsilon:
         raise InputError(
             f"target_epsilon={target_epsilon} is out of reach: even the noise multiplier "
-            f"{HIGHEST_NOISE_MULTIPLIER:g} gives {least:.4g}; ask for more than that, or take "
-            "fewer rounds, smaller cohorts or a larger delta"
+            f"{HIGHEST_NOISE_MULTIPLIER:g} gives {rounded_up(least)}; ask for at least that, or "
+            "take fewer rounds, smaller cohorts or a larger delta"
         )
     most = claimed(LOWEST_NOISE_MULTIPLIER)
     if most <= target_epsilon:
         raise InputError(
             f"target_epsilon={target_epsilon} asks for no protection: the noise multiplier "
-            f"{LOWEST_NOISE_MULTIPLIER:g} already gives {most:.4g}; ask for less than that"
+            f"{LOWEST_NOISE_MULTIPLIER:g} already gives {rounded_up(most)}; ask for less than that"
         )
 
 

@@ -16,7 +16,7 @@ accountant".
 
 import collections
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import dp_accounting
 from dp_accounting import dp_event
@@ -31,7 +31,6 @@ from fl_research.errors import InputError
 from fl_research.privacy.events import effective_noise_multiplier
 from fl_research.privacy.releases import Release
 
-Compose = Callable[[Sequence[Release]], dp_accounting.DpEvent]
 Parts = tuple[tuple[dp_accounting.DpEvent, int], ...]
 
 JITTER = 1e-6
@@ -47,13 +46,13 @@ def relation_for(
     """Returns the neighbouring relation of a sampler and the sum's L2 sensitivity in clip norms.
 
     Raises:
-      InputError: If the sampler is of a kind that can't be accounted.
+      InputError: If the sampler is of a kind that cannot be accounted.
     """
     if isinstance(sampling, FixedSizeSampling):
         return dp_accounting.NeighboringRelation.REPLACE_ONE, 2.0
     if isinstance(sampling, PoissonSampling | FullParticipation):
         return dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, 1.0
-    raise InputError(f"sampling={sampling!r} can't be accounted; use poisson, fixed_size or full")
+    raise InputError(f"sampling={sampling!r} cannot be accounted; use poisson, fixed_size or full")
 
 
 def relation_name(relation: dp_accounting.NeighboringRelation) -> str:
@@ -70,7 +69,7 @@ def sampled_event(event: dp_accounting.DpEvent, sampling: ClientSampling) -> dp_
       sampling: The sampler that drew the cohort.
 
     Raises:
-      InputError: If the event holds anything but Gaussians or the sampler can't be accounted.
+      InputError: If the event holds anything but Gaussians or the sampler cannot be accounted.
     """
     _, sensitivity_in_clips = relation_for(sampling)
     multiplier = effective_noise_multiplier(event)

@@ -2,7 +2,7 @@
 
 An event is written as an object with its class under "type" and its fields beside it, which a
 ledger can hold and a reader can check without any of our code. Reading accepts the event classes
-of dp_accounting and nothing else.
+of dp_accounting that a ledger can hold and nothing else.
 """
 
 import math
@@ -20,13 +20,11 @@ _CLASSES: dict[str, type[dp_accounting.DpEvent]] = {
     for kind in (
         dp_event.NoOpDpEvent,
         dp_event.NonPrivateDpEvent,
-        dp_event.UnsupportedDpEvent,
         dp_event.GaussianDpEvent,
         dp_event.SelfComposedDpEvent,
         dp_event.ComposedDpEvent,
         dp_event.PoissonSampledDpEvent,
         dp_event.SampledWithoutReplacementDpEvent,
-        dp_event.SingleEpochTreeAggregationDpEvent,
     )
 }
 
@@ -114,9 +112,9 @@ def _value_from_json(value: Any) -> Any:
 def _checked_number(value: Any) -> float | int:
     """Refuses what no event can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"event holds {value!r} where a number is needed")
+        raise InputError(f"event holds {value!r}, which is no number; give a number of at least 0")
     if not math.isfinite(value) or value < 0:
-        raise InputError(f"event holds the number {value}; it needs a finite one of at least 0")
+        raise InputError(f"event holds the number {value}; give a finite one of at least 0")
     return value
 
 
@@ -133,7 +131,7 @@ def _precision(event: dp_accounting.DpEvent) -> float:
     if isinstance(event, dp_event.ComposedDpEvent):
         return math.fsum(_precision(part) for part in event.events)
     raise InputError(
-        f"event {type(event).__name__} of one release can't be accounted; it takes Gaussian events "
+        f"event {type(event).__name__} of one release cannot be accounted; take Gaussian events "
         "and compositions of them"
     )
 

@@ -11,19 +11,25 @@ A process that dies while it writes leaves a torn last line. Opening the ledger 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import fcntl
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from fl_research.errors import InputError
+from fl_research.run.durable_files import (
+    append_and_sync,
+    lock,
+    storage_errors,
+    sync_folder,
+    truncate_and_sync,
+)
 
 FIRST_PREVIOUS = "0" * 64
 _FIELDS = {"index", "kind", "time", "payload", "previous", "hash"}
@@ -60,7 +66,7 @@ class Ledger:
     Use `Ledger.open`, best in a `with` statement.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, entries: list[Entry]) -> None:
+    def __init__(self, path: Path, file: io.FileIO, entries: list[Entry]) -> None:
         self._path = path
         self._file = file
         self._entries = entries
@@ -78,17 +84,19 @@ class Ledger:
           InputError: If another process has the ledger open, or the file can't be written.
         """
         path = Path(path)
-        try:
+        with storage_errors(path):
             file = path.open("a+b", buffering=0)
-            _flush_folder(path)
-        except OSError as error:
-            raise InputError(f"ledger {path} can't be opened: {error.strerror}") from error
         try:
-            _lock(path, file)
-            content = path.read_bytes()
+            if not lock(file.fileno(), path):
+                raise InputError(
+                    f"ledger {path} is open in another process; wait until that run ends or stop it"
+                )
+            with storage_errors(path):
+                sync_folder(path.parent)
+                content = path.read_bytes()
             whole, torn = _split_torn(content)
             ledger = cls(path, file, _checked_entries(path, whole))
-            ledger._set_aside(content, len(whole), torn)
+            ledger._mend_end(content, len(whole), torn)
         except BaseException:
             file.close()
             raise
@@ -164,45 +172,32 @@ class Ledger:
                 f"{self._size}; something else writes to it"
             )
 
-    def _write(self, line: bytes) -> None:
-        """Appends one line and flushes it; on failure the file is as before."""
-        try:
-            written = 0
-            while written < len(line):
-                written += self._file.write(line[written:])
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file.fileno(), self._size)
-            raise InputError(
-                f"ledger {self._path} can't be written: {error.strerror}; free some space and run "
-                "the same command again, nothing that was recorded is lost"
-            ) from error
-        self._size += len(line)
+    def _write(self, data: bytes) -> None:
+        """Appends and flushes; on failure the file is as before."""
+        with storage_errors(self._path):
+            append_and_sync(self._file, data)
+        self._size += len(data)
 
-    def _set_aside(self, content: bytes, whole_size: int, torn: bytes) -> None:
-        """Moves a torn last line out of the file, or completes one that lacks only its end."""
+    def _mend_end(self, content: bytes, whole_size: int, torn: bytes) -> None:
+        """Sets a torn last line aside, or completes one that lacks only its end."""
         if torn:
-            aside = self._path.with_name(self._path.name + ".torn")
-            try:
-                with aside.open("ab") as file:
-                    file.write(torn + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.ftruncate(self._file.fileno(), whole_size)
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                raise InputError(
-                    f"ledger {self._path} has a torn last line that can't be moved to {aside}: "
-                    f"{error.strerror}; free some space and run the same command again"
-                ) from error
-            self._size = whole_size
-            if self._entries:  # The plan stays the first entry.
-                digest = hashlib.sha256(torn).hexdigest()
-                note = {"torn_bytes": len(torn), "torn_sha256": digest, "kept_in": aside.name}
-                self.append("recovered", note)
+            self._set_aside(whole_size, torn)
         elif whole_size > len(content):
             self._write(b"\n")
+
+    def _set_aside(self, whole_size: int, torn: bytes) -> None:
+        """Moves a torn last line into a file of its own, and notes that."""
+        aside = self._path.with_name(self._path.name + ".torn")
+        with storage_errors(aside), aside.open("ab", buffering=0) as file:
+            append_and_sync(file, torn + b"\n")
+            sync_folder(aside.parent)
+        with storage_errors(self._path):
+            truncate_and_sync(self._file, whole_size)
+        self._size = whole_size
+        if self._entries:  # The plan stays the first entry.
+            digest = hashlib.sha256(torn).hexdigest()
+            note = {"torn_bytes": len(torn), "torn_sha256": digest, "kept_in": aside.name}
+            self.append("recovered", note)
 
 
 def read_ledger(path: str | os.PathLike[str]) -> list[Entry]:
@@ -254,29 +249,6 @@ def _plain(payload: Mapping[str, Any]) -> dict[str, Any]:
 def _digest(body: Mapping[str, Any]) -> str:
     """The hash of an entry without its hash."""
     return hashlib.sha256(canonical_json(body)).hexdigest()
-
-
-def _lock(path: Path, file: BinaryIO) -> None:
-    """Takes the file for this process; the system lets go of it however the process ends."""
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"ledger {path} is open in another process; wait until that run ends or stop it"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"ledger {path} can't be locked: {error.strerror}; put it on a file system with locks"
-        ) from error
-
-
-def _flush_folder(path: Path) -> None:
-    """Makes the file's name itself survive a power cut."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _split_torn(content: bytes) -> tuple[bytes, bytes]:

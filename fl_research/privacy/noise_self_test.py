@@ -13,57 +13,41 @@ from typing import Any
 
 import numpy as np
 
-from fl_research.errors import InputError
 from fl_research.privacy.plan import NoiseKey, PrivacyPlan
 
-_LEAST_VALUES = 20_000
+_VALUES = 20_000  # A size that is 5 % off then shows.
+_FALSE_ALARM_PROBABILITY = 1e-6  # How often a correct query fails.
 
 
 def noise_self_test(
-    plan: PrivacyPlan,
-    *,
-    noise_key: NoiseKey | None = None,
-    values: int = _LEAST_VALUES,
-    false_alarm_probability: float = 1e-6,
+    plan: PrivacyPlan, *, noise_key: NoiseKey | None = None
 ) -> dict[str, Any] | None:
     """Draws noise through the plan's query and compares its size with the declared one.
 
     Args:
       plan: The plan of the run.
       noise_key: A key that is not the run's; None draws one from the operating system.
-      values: How many noise values to draw, at least 20,000 (a size that is 5 % off then shows).
-      false_alarm_probability: How often a right query would fail, above 0 and below 1.
 
     Returns:
       `declared_stddev` and `measured_stddev` (of the noise on the sum, at the initial clip norm),
       `values`, `passed` and `false_alarm_probability`; None if the mechanism draws no noise.
-
-    Raises:
-      InputError: An argument is out of range.
     """
-    if values < _LEAST_VALUES:
-        raise InputError(f"values={values!r} is too few; give {_LEAST_VALUES} or more")
-    if not 0 < false_alarm_probability < 1:
-        raise InputError(
-            f"false_alarm_probability={false_alarm_probability!r} is not possible; "
-            "give a number between 0 and 1"
-        )
     if plan.query_with_key is None:
         return None
     if noise_key is None:
         noise_key = (secrets.randbits(63), secrets.randbits(63))
-    noise = _noise_on_sum(plan, noise_key, values)
+    noise = _noise_on_sum(plan, noise_key)
     declared = float(plan.details["noise_stddev_of_sum"])
     return {
         "declared_stddev": declared,
         "measured_stddev": math.sqrt(float(np.mean(np.square(noise)))),
-        "values": values,
-        "passed": _is_of_declared_size(noise, declared, false_alarm_probability),
-        "false_alarm_probability": false_alarm_probability,
+        "values": _VALUES,
+        "passed": _is_of_declared_size(noise, declared),
+        "false_alarm_probability": _FALSE_ALARM_PROBABILITY,
     }
 
 
-def _noise_on_sum(plan: PrivacyPlan, noise_key: NoiseKey, values: int) -> np.ndarray:
+def _noise_on_sum(plan: PrivacyPlan, noise_key: NoiseKey) -> np.ndarray:
     """Returns the sum (float64[values]) that a release of an empty cohort amounts to."""
     import tensorflow as tf
 
@@ -73,8 +57,8 @@ def _noise_on_sum(plan: PrivacyPlan, noise_key: NoiseKey, values: int) -> np.nda
     # size, but one that got none would.
     template = collections.OrderedDict(
         update=[
-            tf.TensorSpec([values // 2], tf.float32),
-            tf.TensorSpec([values - values // 2], tf.float32),
+            tf.TensorSpec([_VALUES // 2], tf.float32),
+            tf.TensorSpec([_VALUES - _VALUES // 2], tf.float32),
         ],
         weight=tf.TensorSpec([], tf.float32),
     )
@@ -85,15 +69,13 @@ def _noise_on_sum(plan: PrivacyPlan, noise_key: NoiseKey, values: int) -> np.nda
     return noise_on_mean * plan.sampling.expected_cohort_size
 
 
-def _is_of_declared_size(
-    noise: np.ndarray, declared: float, false_alarm_probability: float
-) -> bool:
+def _is_of_declared_size(noise: np.ndarray, declared: float) -> bool:
     """Whether the noise can be normal with mean 0 and the declared standard deviation."""
     from scipy import stats
 
     if declared == 0.0:
         return not noise.any()
     statistic = float(np.sum(np.square(noise / declared)))
-    low = stats.chi2.ppf(false_alarm_probability / 2, noise.size)
-    high = stats.chi2.isf(false_alarm_probability / 2, noise.size)
+    low = stats.chi2.ppf(_FALSE_ALARM_PROBABILITY / 2, noise.size)
+    high = stats.chi2.isf(_FALSE_ALARM_PROBABILITY / 2, noise.size)
     return bool(low <= statistic <= high)

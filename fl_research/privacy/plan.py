@@ -12,13 +12,13 @@ This module imports neither TensorFlow nor an accounting library: flags can read
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fl_research.argument_checks import require_choice
 from fl_research.errors import InputError
+from fl_research.learning.client_update_config import WEIGHTINGS
 
 if TYPE_CHECKING:
     import dp_accounting
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from fl_research.data.client_sampling import ClientSampling
 
-WEIGHTINGS = ("uniform", "examples")
 NoiseKey = tuple[int, int]
 
 
@@ -50,10 +49,7 @@ class PlanSetting:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_key", checked_noise_key(self.noise_key))
-        if self.weighting not in WEIGHTINGS:
-            raise InputError(
-                f"weighting={self.weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}"
-            )
+        require_choice("weighting", self.weighting, WEIGHTINGS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,35 +94,17 @@ def checked_noise_key(key: Sequence[int]) -> NoiseKey:
         words = ()
     if len(words) != 2 or not all(-(2**63) <= word < 2**63 for word in words):
         raise InputError(
-            "noise_key: needs two signed 64-bit integers; make one with "
+            "noise_key=(not shown) is not a pair of signed 64-bit integers; make one with "
             "fl_research.randomness.key(noise_seed, purpose)"
         )
     return words[0], words[1]
-
-
-def require_positive(name: str, value: Any) -> None:
-    """Raises InputError unless `value` is a finite number above zero."""
-    if not _is_finite_number(value) or value <= 0:
-        raise InputError(f"{name}={value!r} is not possible; give a finite number above 0")
-
-
-def require_not_negative(name: str, value: Any) -> None:
-    """Raises InputError unless `value` is a finite number that is zero or more."""
-    if not _is_finite_number(value) or value < 0:
-        raise InputError(f"{name}={value!r} is not possible; give a finite number, 0 or more")
 
 
 def require_uniform_weighting(weighting: str, mechanism: str) -> None:
     """Raises InputError where clients are weighted, which no private mean here can bound."""
     if weighting != "uniform":
         raise InputError(
-            f"weighting={weighting!r} does not go with mechanism {mechanism!r}: the number "
+            f"weighting={weighting!r} does not go with mechanism={mechanism!r}, since the number "
             "of examples of a client is private and would scale its influence past the clip norm; "
-            "use weighting='uniform', or mechanism 'none'"
+            "use weighting='uniform', or mechanism='none'"
         )
-
-
-def _is_finite_number(value: Any) -> bool:
-    """Whether value is a real number, not a bool, not NaN and not infinite."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)

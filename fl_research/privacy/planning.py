@@ -13,6 +13,9 @@ import dp_accounting
 from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
+from fl_research.privacy.accountants import check_delta
+from fl_research.privacy.calibration import max_releases
+from fl_research.run.record_files import plain_json
 
 MOST_ROUNDS = 1_000_000
 """Rounds that fit are counted up to here."""
@@ -40,14 +43,14 @@ class Question:
     target_epsilon: float | None
 
     def __post_init__(self) -> None:
-        accounting.check_delta(self.delta)
+        check_delta(self.delta)
         noise = self.noise_multiplier
         if noise is None and self.target_epsilon is None:
-            raise InputError("nothing is asked: add noise_multiplier or target_epsilon, or both")
+            raise InputError("nothing is asked; give noise_multiplier or target_epsilon, or both")
         if noise is not None and not (math.isfinite(noise) and noise >= 0):
             raise InputError(f"noise_multiplier={noise} is no amount of noise; give 0 or more")
         if self.rounds is None and (noise is None or self.target_epsilon is None):
-            raise InputError("rounds is not given; add it")
+            raise InputError("rounds is not given; give it, 1 or more")
         if self.rounds is not None and self.rounds < 1:
             raise InputError(f"rounds={self.rounds} releases nothing; give 1 or more")
 
@@ -69,7 +72,7 @@ def answer_to(question: Question) -> dict[str, Any]:
             target_epsilon=target, delta=delta, sampling=sampling, rounds=question.rounds
         )
     elif target is not None:
-        fitting = accounting.max_releases(
+        fitting = max_releases(
             noise_multiplier=noise,
             target_epsilon=target,
             delta=delta,
@@ -83,26 +86,19 @@ def answer_to(question: Question) -> dict[str, Any]:
     epsilons = accounting.epsilon_by_accountant(event, delta, relation)
     claim = accounting.claimed_epsilon(epsilons)
     unsampled = accounting.epsilon_without_amplification(event, delta, relation)
-    return {
-        "epsilon": {name: _finite(value) for name, value in epsilons.items()},
-        "noise_multiplier": noise,
-        "neighboring_relation": accounting.relation_name(relation),
-        "sensitivity_in_clips": sensitivity_in_clips,
-        "epsilon_without_amplification": _finite(unsampled),
-        "claim": {
-            "epsilon": _finite(claim.epsilon),
-            "accountant": claim.accountant,
-            "reason": claim.reason,
-        },
-        "delta": delta,
-        "target_epsilon": target,
-        "sampling": sampling.name,
-        "rounds": rounds,
-        "rounds_within_target": fitting,
-        "rounds_left": None if fitting is None else max(0, fitting - (question.rounds or 0)),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    """The value, None where it is infinite."""
-    return value if value is not None and math.isfinite(value) else None
+    return plain_json(
+        {
+            "epsilon": epsilons,
+            "noise_multiplier": noise,
+            "neighboring_relation": accounting.relation_name(relation),
+            "sensitivity_in_clips": sensitivity_in_clips,
+            "epsilon_without_amplification": unsampled,
+            "claim": dataclasses.asdict(claim),
+            "delta": delta,
+            "target_epsilon": target,
+            "sampling": sampling.name,
+            "rounds": rounds,
+            "rounds_within_target": fitting,
+            "rounds_left": None if fitting is None else max(0, fitting - (question.rounds or 0)),
+        }
+    )

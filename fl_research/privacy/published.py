@@ -14,7 +14,7 @@ from pathlib import Path
 import dp_accounting
 
 from fl_research.data.client_sampling import ClientSampling, FullParticipation, PoissonSampling
-from fl_research.privacy import accounting
+from fl_research.privacy import accountants, accounting
 
 PATH = Path(__file__).with_name("published_epsilons.csv")
 
@@ -31,7 +31,7 @@ class PublishedCheck:
       quantity: "epsilon", or "smallest cohort" of a published calibration.
       accountant: Behind the published value.
       published: The published value.
-      ours: The same by this accounting; None where it can't be had yet.
+      ours: The same by this accounting; None where it cannot be had yet.
       relative_tolerance: How far ours may be from it.
       needs: What is missing to account it; None where nothing is.
     """
@@ -104,13 +104,13 @@ def _epsilon(row: dict[str, str], sampling: ClientSampling, multiplier: float) -
     relation, _ = accounting.relation_for(sampling)
     if row["accountant"] == "pld":
         return accounting.epsilon_by_accountant(event, delta, relation)["pld"]
-    return accounting.rdp_epsilon(
+    return accountants.rdp_epsilon(
         event,
         delta,
         relation,
-        orders=accounting.INTEGER_ORDERS
+        orders=accountants.INTEGER_ORDERS
         if row["orders"] == "integer"
-        else accounting.DEFAULT_ORDERS,
+        else accountants.DEFAULT_ORDERS,
         classic=row["accountant"] == "rdp_classic",
     )
 

@@ -17,12 +17,16 @@ import dp_accounting
 from fl_research.data.client_sampling import ClientSampling, sampling_from_dict
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
+from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS, Claim, EpsilonByAccountant
+from fl_research.privacy.composition import releases_in
 from fl_research.privacy.events import event_from_json, event_to_json, events_agree
-from fl_research.privacy.ledger import Entry, LedgerError
+from fl_research.privacy.ledger import Entry, LedgerError, payloads
 from fl_research.privacy.releases import Release
 
 EVENT_TOLERANCE = 1e-5
-"""How far an emitted float32 event may be from the plan's, relatively."""
+"""How far what a round emits in float32 may be from what was planned, relatively."""
+
+_RESTORE = "; restore the ledger from a copy"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,9 @@ class Spending:
     Attributes:
       private: Whether there is a guarantee; without one every epsilon here is infinite.
       claim: The epsilon that is stated; infinite without a guarantee.
-      epsilon_by_accountant: As `accounting.epsilon_by_accountant`.
+      epsilon_by_accountant: As `accountants.epsilon_by_accountant`.
       epsilon_without_amplification: Had every unit taken part in each release.
+      zcdp_rho: Rho of zero-concentrated DP, likewise without amplification.
       delta: None only where there is no guarantee.
       relation: The neighbouring relation, such as "add_or_remove_one".
       sensitivity_in_clips: L2 sensitivity of the noised sum in clip norms.
@@ -43,9 +48,10 @@ class Spending:
     """
 
     private: bool
-    claim: accounting.Claim
-    epsilon_by_accountant: accounting.EpsilonByAccountant
+    claim: Claim
+    epsilon_by_accountant: EpsilonByAccountant
     epsilon_without_amplification: float
+    zcdp_rho: float
     delta: float | None
     relation: str
     sensitivity_in_clips: float
@@ -61,28 +67,21 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
       entries: All entries, from `ledger.read_ledger` or `Ledger.entries`.
 
     Raises:
-      LedgerError: If the plan is missing or says something that can't be, or a release is not the
-        one that was planned.
+      LedgerError: If the plan is missing or says something impossible, or a release is not the one
+        that was planned.
     """
     plan = plan_of(entries)
-    sampling = sampling_of(entries)
-    relation, sensitivity_in_clips = accounting.relation_for(sampling)
-    name = accounting.relation_name(relation)
-    if plan.get("neighboring_relation", name) != name:
-        raise LedgerError(
-            f"ledger plan: neighboring_relation={plan['neighboring_relation']!r} does not go with "
-            f"{sampling.name} sampling, which gives {name!r}"
-        )
+    relation, sensitivity_in_clips = relation_of(entries)
     releases = releases_of(entries)
-    event = accounting.compose(releases, sampling)
+    event = accounting.compose(releases, sampling_of(entries))
     planned_noise = plan.get("expected_release_event") is not None
     delta = plan.get("delta")
     if delta is None and (planned_noise or _has_noise(event)):
-        raise LedgerError("ledger plan: delta is missing; without it a release has no epsilon")
-    if delta is None:
-        by_accountant: accounting.EpsilonByAccountant = dict.fromkeys(
-            accounting.ACCOUNTANT_DESCRIPTIONS, math.inf
+        raise LedgerError(
+            f"ledger plan: delta is missing, without which a release has no epsilon{_RESTORE}"
         )
+    if delta is None:
+        by_accountant: EpsilonByAccountant = dict.fromkeys(ACCOUNTANT_DESCRIPTIONS, math.inf)
         unsampled = math.inf
     else:
         by_accountant = accounting.epsilon_by_accountant(event, delta, relation)
@@ -94,8 +93,9 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
         claim=claim,
         epsilon_by_accountant=by_accountant,
         epsilon_without_amplification=unsampled,
+        zcdp_rho=accounting.zcdp_rho(event),
         delta=delta,
-        relation=name,
+        relation=accounting.relation_name(relation),
         sensitivity_in_clips=sensitivity_in_clips,
         releases=len(releases),
         repeated=len(releases) - len(rounds),
@@ -110,7 +110,9 @@ def plan_of(entries: Sequence[Entry]) -> Mapping[str, Any]:
       LedgerError: If the first entry is no plan.
     """
     if not entries or entries[0].kind != "plan":
-        raise LedgerError("ledger: the first entry is no plan; nothing can be accounted without it")
+        raise LedgerError(
+            f"ledger: the first entry is no plan, without which nothing can be accounted{_RESTORE}"
+        )
     return entries[0].payload
 
 
@@ -118,15 +120,35 @@ def sampling_of(entries: Sequence[Entry]) -> ClientSampling:
     """Returns the sampler that the plan names.
 
     Raises:
-      LedgerError: If the plan or its sampler is missing or can't be.
+      LedgerError: If the plan or its sampler is missing or impossible.
     """
     sampling = plan_of(entries).get("sampling")
     if not isinstance(sampling, Mapping):
-        raise LedgerError(f"ledger plan: sampling={sampling!r} names no sampler")
+        raise LedgerError(f"ledger plan: sampling={sampling!r} names no sampler{_RESTORE}")
     try:
         return sampling_from_dict(sampling)
     except InputError as error:
         raise LedgerError(f"ledger plan: {error}") from error
+
+
+def relation_of(
+    entries: Sequence[Entry],
+) -> tuple[dp_accounting.NeighboringRelation, float]:
+    """Returns the neighbouring relation and the sum's L2 sensitivity in clip norms.
+
+    Raises:
+      LedgerError: If the plan names another relation than the one that follows from its sampler.
+    """
+    sampling = sampling_of(entries)
+    relation, sensitivity_in_clips = accounting.relation_for(sampling)
+    name = accounting.relation_name(relation)
+    stated = plan_of(entries).get("neighboring_relation", name)
+    if stated != name:
+        raise LedgerError(
+            f"ledger plan: neighboring_relation={stated!r} does not go with {sampling.name} "
+            f"sampling, which gives {name!r}{_RESTORE}"
+        )
+    return relation, sensitivity_in_clips
 
 
 def releases_of(entries: Sequence[Entry]) -> list[Release]:
@@ -151,7 +173,7 @@ def _release(entry: Entry, expected: dp_accounting.DpEvent | None) -> Release:
         event = event_from_json(entry.payload["event"])
         round_number = entry.payload["round"]
     except KeyError as error:
-        raise LedgerError(f"{where}: {error} is missing") from error
+        raise LedgerError(f"{where}: {error} is missing{_RESTORE}") from error
     except InputError as error:
         raise LedgerError(f"{where}: {error}") from error
     if expected is not None and not events_agree(
@@ -159,23 +181,18 @@ def _release(entry: Entry, expected: dp_accounting.DpEvent | None) -> Release:
     ):
         raise LedgerError(
             f"{where}: the round emitted {event_to_json(event)} where the plan expects "
-            f"{event_to_json(expected)}"
+            f"{event_to_json(expected)}; do not rely on this run"
         )
     return Release(round_number=round_number, event=event)
 
 
 def _calls(entries: Sequence[Entry], kind: str) -> set[tuple[Any, Any]]:
     """Round and attempt of all entries of one kind."""
-    return {
-        (entry.payload.get("round"), entry.payload.get("attempt"))
-        for entry in entries
-        if entry.kind == kind
-    }
+    return {(call.get("round"), call.get("attempt")) for call in payloads(entries, kind)}
 
 
 def _has_noise(event: dp_accounting.DpEvent) -> bool:
     """Whether any release added noise."""
     return any(
-        not isinstance(leaf, dp_accounting.NonPrivateDpEvent)
-        for leaf, _ in accounting.releases_in(event)
+        not isinstance(leaf, dp_accounting.NonPrivateDpEvent) for leaf, _ in releases_in(event)
     )

@@ -6,6 +6,7 @@ records and written down is listed here, one line each, so that nobody has to fi
 
 from typing import Any
 
+from fl_research.privacy.ledger import payloads
 from fl_research.reports.run_records import RunRecords
 
 
@@ -13,11 +14,11 @@ def released(records: RunRecords, *, private: bool) -> dict[str, list[str]]:
     """What left the run, with and without noise.
 
     Args:
-        records: The run's records.
-        private: Whether the mechanism adds noise.
+      records: The run's records.
+      private: Whether the mechanism adds noise.
 
     Returns:
-        `with_noise` and `without_noise`: lists of one line each.
+      `with_noise` and `without_noise`: lists of one line each.
     """
     models = "the model of every round, and so the final model"
     return {
@@ -29,7 +30,7 @@ def released(records: RunRecords, *, private: bool) -> dict[str, list[str]]:
 def _noised(records: RunRecords, models: str) -> list[str]:
     """What the guarantee is about."""
     lines = [f"{models} (checkpoints/, final_model/)"]
-    norms = {payload.get("clip_norm") for payload in records.payloads("release")}
+    norms = {payload.get("clip_norm") for payload in payloads(records.entries, "release")}
     if len(norms) > 1:
         lines.append("the clip norm of every round, which was adapted by a noised quantile")
     return lines

@@ -2,7 +2,8 @@
 
 The chain of hashes says that nobody changed an entry; these checks say that the entries tell one
 story: the relation follows from the sampler, every release was announced, no round is missing, the
-cohorts have the sizes that the sampler draws, and the noise is the one that was planned.
+cohorts have the sizes that the sampler draws, and the noise is the one that was planned. What
+`spending` checks before it accounts is not checked again here: it raises LedgerError.
 """
 
 import dataclasses
@@ -13,15 +14,17 @@ from typing import Any
 
 import dp_accounting
 
-from fl_research.data.client_sampling import sampling_from_dict
-from fl_research.privacy import accounting, events
 from fl_research.privacy.ledger import Entry
+from fl_research.privacy.spending import (
+    EVENT_TOLERANCE,
+    plan_of,
+    relation_of,
+    releases_of,
+    sampling_of,
+)
 from fl_research.run import cohort_seed
+from fl_research.run.run_directory import LEDGER
 
-LEDGER = "ledger.jsonl"
-
-# What the round's computation emits is float32.
-_NOISE_TOLERANCE = 1e-5
 _COHORTS_DRAWN_AGAIN = 200
 
 
@@ -30,9 +33,9 @@ class Mismatch:
     """One thing that is not as it should be.
 
     Attributes:
-        where: File and field.
-        expected: What the other records say.
-        found: What stands there.
+      where: File and field.
+      expected: What the other records say.
+      found: What stands there.
     """
 
     where: str
@@ -45,16 +48,17 @@ class Mismatch:
 
 
 def plan_mismatches(entries: Sequence[Entry]) -> Iterator[Mismatch]:
-    """Yields what is wrong with the plan: its place, its relation, its sensitivity."""
+    """Yields what is wrong with the plan: its place, its sensitivity.
+
+    Raises:
+      LedgerError: If its relation does not go with its sampler.
+    """
     plans = [entry.index for entry in entries if entry.kind == "plan"]
     if plans != [0]:
         yield _mismatch("plan", "one plan, as entry 0", f"plans as entries {plans}")
         return
-    plan = entries[0].payload
-    relation, sensitivity_in_clips = accounting.relation_for(sampling_from_dict(plan["sampling"]))
-    name = accounting.relation_name(relation)
-    if plan["neighboring_relation"] != name:
-        yield _mismatch("plan.neighboring_relation", name, plan["neighboring_relation"])
+    plan = plan_of(entries)
+    _, sensitivity_in_clips = relation_of(entries)
     clip = plan["details"].get("clip_norm")
     expected = None if clip is None else sensitivity_in_clips * clip
     if plan["sensitivity"] != expected:
@@ -97,8 +101,7 @@ def cohort_mismatches(entries: Sequence[Entry], folder: Path) -> Iterator[Mismat
     Draws at most 200 cohorts again, evenly over the run; none where their seed is secret and was
     taken out of the folder.
     """
-    plan = entries[0].payload
-    sampling = sampling_from_dict(plan["sampling"])
+    sampling = sampling_of(entries)
     calls = [entry for entry in entries if entry.kind == "round_started"]
     step = max(1, math.ceil(len(calls) / _COHORTS_DRAWN_AGAIN))
     for entry in calls:
@@ -111,7 +114,7 @@ def cohort_mismatches(entries: Sequence[Entry], folder: Path) -> Iterator[Mismat
                 sampling.expected_cohort_size,
                 payload["expected_cohort_size"],
             )
-    seed = _seed_of_cohorts(plan["seeds"], folder)
+    seed = _seed_of_cohorts(plan_of(entries)["seeds"], folder)
     if isinstance(seed, Mismatch):
         yield seed
     if not isinstance(seed, int):
@@ -128,7 +131,7 @@ def cohort_mismatches(entries: Sequence[Entry], folder: Path) -> Iterator[Mismat
 
 def cohort_finding(entries: Sequence[Entry], folder: Path) -> str:
     """Says what could be checked of the cohorts."""
-    if _seed_of_cohorts(entries[0].payload["seeds"], folder) is None:
+    if _seed_of_cohorts(plan_of(entries)["seeds"], folder) is None:
         return f"sizes not drawn again: {cohort_seed.FILE_NAME} is not in the folder"
     return "sizes as drawn again from the run's seed"
 
@@ -146,25 +149,20 @@ def _seed_of_cohorts(seeds: Mapping[str, Any], folder: Path) -> int | Mismatch |
 
 
 def noise_mismatches(entries: Sequence[Entry]) -> Iterator[Mismatch]:
-    """Yields releases whose event is not the planned one, or not the noise over the clip."""
-    plan = entries[0].payload
-    expected = plan.get("expected_release_event")
-    planned = None if expected is None else events.event_from_json(expected)
-    for entry in entries:
-        if entry.kind != "release":
-            continue
-        where = f"entry {entry.index} (release)"
-        event = events.event_from_json(entry.payload["event"])
-        if planned is not None and not events.events_agree(
-            event, planned, relative_tolerance=_NOISE_TOLERANCE
-        ):
-            yield _mismatch(f"{where}.event", _short(planned), _short(event))
+    """Yields releases whose noise is not the noise multiplier of their event times the clip.
+
+    Raises:
+      LedgerError: If a release's event is not the planned one.
+    """
+    entries_of_releases = [entry for entry in entries if entry.kind == "release"]
+    for entry, release in zip(entries_of_releases, releases_of(entries), strict=True):
         clip, stddev = entry.payload["clip_norm"], entry.payload["noise_stddev_of_sum"]
-        multiplier = _update_multiplier(event)
+        multiplier = _update_multiplier(release.event)
         if multiplier is None or clip is None or stddev is None:
             continue
-        if not math.isclose(stddev, multiplier * clip, rel_tol=_NOISE_TOLERANCE):
-            yield _mismatch(f"{where}.noise_stddev_of_sum", multiplier * clip, stddev)
+        if not math.isclose(stddev, multiplier * clip, rel_tol=EVENT_TOLERANCE):
+            where = f"entry {entry.index} (release).noise_stddev_of_sum"
+            yield _mismatch(where, multiplier * clip, stddev)
 
 
 def _call_mismatches(
@@ -181,11 +179,6 @@ def _update_multiplier(event: dp_accounting.DpEvent) -> float | None:
     if isinstance(event, dp_accounting.ComposedDpEvent) and event.events:
         event = event.events[0]
     return event.noise_multiplier if isinstance(event, dp_accounting.GaussianDpEvent) else None
-
-
-def _short(event: dp_accounting.DpEvent) -> str:
-    """An event in a few words."""
-    return str(events.event_to_json(event))
 
 
 def _mismatch(where: str, expected: Any, found: Any) -> Mismatch:

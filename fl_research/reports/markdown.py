@@ -7,8 +7,9 @@ report.json.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
-from fl_research.reports.wording import NOT_STATED, number, rounded_up
+from fl_research.reports.wording import NOT_STATED, number
 
 Lines = list[str]
 
@@ -17,7 +18,7 @@ def render(report: Mapping[str, Any]) -> str:
     """Renders the report as Markdown.
 
     Args:
-        report: The content of report.json.
+      report: The content of report.json.
     """
     sections = [
         _head(report),
@@ -72,7 +73,7 @@ def _warnings(warnings: Sequence[str]) -> Lines:
 
 
 def _setting(report: Mapping[str, Any]) -> Lines:
-    """Item 2."""
+    """The model of trust: who is trusted with what, and what the attacker sees."""
     setting = report["setting"]
     return [
         "## 2. Setting",
@@ -84,7 +85,7 @@ def _setting(report: Mapping[str, Any]) -> Lines:
 
 
 def _unit(report: Mapping[str, Any]) -> Lines:
-    """Item 3."""
+    """Whom the guarantee is for, and how much one unit can contribute."""
     unit = report["unit"]
     return [
         "## 3. Unit and contribution bound",
@@ -96,7 +97,7 @@ def _unit(report: Mapping[str, Any]) -> Lines:
 
 
 def _adjacency(report: Mapping[str, Any]) -> Lines:
-    """Item 4."""
+    """Which data sets are compared, and how far the noised sum can differ between two."""
     adjacency = report["adjacency"]
     lines = [
         "## 4. Adjacency",
@@ -113,7 +114,7 @@ def _adjacency(report: Mapping[str, Any]) -> Lines:
 
 
 def _released(report: Mapping[str, Any]) -> Lines:
-    """Item 5."""
+    """What left the run: what ε is about, and what it is not about."""
     released = report["released"]
     with_noise = released["with_noise"] or ["nothing"]
     return [
@@ -127,7 +128,7 @@ def _released(report: Mapping[str, Any]) -> Lines:
 
 
 def _not_covered(report: Mapping[str, Any]) -> Lines:
-    """Item 6."""
+    """The limits of the claim, and what was declared public."""
     public = report["declared_public"] or [NOT_STATED]
     return [
         "## 6. What the guarantee does not cover",
@@ -139,7 +140,7 @@ def _not_covered(report: Mapping[str, Any]) -> Lines:
 
 
 def _mechanism(report: Mapping[str, Any]) -> Lines:
-    """Item 7."""
+    """The query with its clip and noise, as planned and as released."""
     mechanism = report["mechanism"]
     sizes = mechanism["cohort_size"]
     realised = NOT_STATED
@@ -184,7 +185,7 @@ def _span(values: Mapping[str, Any], missing: str) -> str:
 
 
 def _sampling(report: Mapping[str, Any]) -> Lines:
-    """Item 8."""
+    """How cohorts were drawn, and how often clients took part."""
     sampling = report["sampling"]
     rate = sampling.get("sampling_rate")
     size = sampling.get("cohort_size")
@@ -208,7 +209,7 @@ def _sampling(report: Mapping[str, Any]) -> Lines:
 
 
 def _accounting(report: Mapping[str, Any]) -> Lines:
-    """Item 9."""
+    """ε by every accountant side by side, and which one is the claim."""
     accounting = report["accounting"]
     lines = ["## 9. Accounting"]
     if accounting["claim"] is None:
@@ -239,7 +240,7 @@ def _accounting(report: Mapping[str, Any]) -> Lines:
 
 
 def _evidence(report: Mapping[str, Any]) -> Lines:
-    """Item 10."""
+    """Ledger, noise self-test and audit, and the command that checks them."""
     evidence = report["evidence"]
     ledger, test = evidence["ledger"], evidence["noise_self_test"]
     measured = "not run"
@@ -247,7 +248,7 @@ def _evidence(report: Mapping[str, Any]) -> Lines:
         measured = (
             f"{'passed' if test['passed'] else '**FAILED**'}: declared standard deviation "
             f"{number(test['declared_stddev'])}, measured {number(test['measured_stddev'])} on "
-            f"{number(test['values'])} values (a right generator fails with probability "
+            f"{number(test['values'])} values (a correct generator fails with probability "
             f"{test['false_alarm_probability']:g})"
         )
     rows = [
@@ -276,12 +277,12 @@ def _evidence(report: Mapping[str, Any]) -> Lines:
 
 
 def _seeds(report: Mapping[str, Any]) -> Lines:
-    """Item 11."""
+    """What can be repeated, and what has to stay secret."""
     return ["## 11. Seeds", *_bullets(report["seeds"]["statements"])]
 
 
 def _utility(report: Mapping[str, Any]) -> Lines:
-    """Item 12, with the plots."""
+    """What the model is worth beside the baselines, over all and by client, with the plots."""
     utility = report["utility"]
     names = list(utility["test"])
     columns = ("", *(wording.metric(name) for name in names))
@@ -343,7 +344,7 @@ def _data(report: Mapping[str, Any]) -> Lines:
 
 
 def _repeat(report: Mapping[str, Any]) -> Lines:
-    """Item 13."""
+    """Everything that is needed to run it again."""
     repeat = report["repeat"]
     rows = [
         ("Flags", f"`{repeat['flag_file']}` in this folder, works as `--flagfile`"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
 from fl_research.run.record_files import MetricsRow
 
@@ -67,57 +68,71 @@ class Plot:
     """One figure of a run.
 
     Attributes:
-        file: Path of the PNG, relative to the run's folder.
-        title: What it shows; the alternative text in the report.
+      file: Path of the PNG, relative to the run's folder.
+      title: What it shows; the alternative text in the report.
+      drawn: Draws it.
     """
 
     file: str
     title: str
+    drawn: Callable[[], Figure]
 
 
-def planned(metrics: Sequence[MetricsRow], evaluation: Mapping[str, Any]) -> list[Plot]:
-    """The figures that these records allow, in the order of the report."""
+def planned(
+    metrics: Sequence[MetricsRow], evaluation: Mapping[str, Any], *, target_epsilon: float | None
+) -> list[Plot]:
+    """Returns the figures that these records allow, in the order of the report.
+
+    Args:
+      metrics: metrics.csv, one row a round, by round.
+      evaluation: evaluation.json.
+      target_epsilon: Drawn as a line over ε, where there is one.
+    """
     curves = evaluation.get("curves") or {}
     plots = []
     if metrics:
-        title = f"{wording.metric(evaluation['primary_metric'])} and ε over rounds"
-        plots.append(Plot(file="plots/progress.png", title=title))
+        plots.append(
+            Plot(
+                file="plots/progress.png",
+                title=f"{wording.metric(evaluation['primary_metric'])} and ε over rounds",
+                drawn=lambda: _progress(metrics, evaluation, target_epsilon),
+            )
+        )
     if curves.get("roc") or curves.get("calibration"):
-        plots.append(Plot(file="plots/roc_and_calibration.png", title="ROC curve and calibration"))
-    if _spread_metric(evaluation):
-        plots.append(Plot(file="plots/clients.png", title="Spread over clients"))
+        plots.append(
+            Plot(
+                file="plots/roc_and_calibration.png",
+                title="ROC curve and calibration",
+                drawn=lambda: _roc_and_calibration(evaluation),
+            )
+        )
+    if spread := _spread_metric(evaluation):
+        plots.append(
+            Plot(
+                file="plots/clients.png",
+                title="Spread over clients",
+                drawn=lambda: _clients(evaluation, spread),
+            )
+        )
     return plots
 
 
-def draw(
-    folder: Path,
-    *,
-    metrics: Sequence[MetricsRow],
-    evaluation: Mapping[str, Any],
-    target_epsilon: float | None,
-) -> list[Path]:
-    """Draws every planned figure into `folder`/plots.
+def draw(folder: Path, plots: Sequence[Plot]) -> list[Path]:
+    """Draws figures into a run's folder.
 
     Args:
-        folder: The run's folder.
-        metrics: metrics.csv, one row a round, by round.
-        evaluation: evaluation.json.
-        target_epsilon: Drawn as a line over ε, where there is one.
+      folder: The run's folder.
+      plots: From `planned`.
 
     Returns:
-        The files written.
+      The files written.
     """
-    drawers = {
-        "plots/progress.png": lambda: _progress(metrics, evaluation, target_epsilon),
-        "plots/roc_and_calibration.png": lambda: _roc_and_calibration(evaluation),
-        "plots/clients.png": lambda: _clients(evaluation),
-    }
     files = []
-    for plot in planned(metrics, evaluation):
+    for plot in plots:
         path = folder / plot.file
         path.parent.mkdir(parents=True, exist_ok=True)
         with _style():
-            figure = drawers[plot.file]()
+            figure = plot.drawn()
             # Without the version of matplotlib in the file, equal figures are equal bytes.
             figure.savefig(path, metadata={"Software": None})
         files.append(path)
@@ -167,7 +182,7 @@ def _progress(
         elif panel == "epsilon":
             ax.set_title("ε spent so far")
             _draw(ax, curve, ORANGE)
-            _end_label(ax, curve, ORANGE, wording.rounded_up, below=True)
+            _end_label(ax, curve, ORANGE, rounded_up, below=True)
             _target(ax, target_epsilon)
             ax.set_ylim(0, 1.12 * max(*curve[1], target_epsilon or 0.0, 1e-9))
         else:
@@ -317,10 +332,8 @@ def _spread_metric(evaluation: Mapping[str, Any]) -> str | None:
     return "loss" if "loss" in spreads else None
 
 
-def _clients(evaluation: Mapping[str, Any]) -> Figure:
+def _clients(evaluation: Mapping[str, Any], name: str) -> Figure:
     """How many clients have which value of the metric; 10th, 50th and 90th percentile marked."""
-    name = _spread_metric(evaluation)
-    assert name is not None
     spread = evaluation["curves"]["per_client"][name]
     edges, clients = np.asarray(spread["bin_edges"], float), np.asarray(spread["clients"])
     figure = _figure(7.2, 3.6)

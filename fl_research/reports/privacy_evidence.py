@@ -4,14 +4,13 @@ The numbers come from the ledger's plan and releases. Where one can change from 
 adaptive clip, a Poisson cohort), its first and last or its lowest and highest value are stated.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from fl_research.data.client_sampling import sampling_from_dict
 from fl_research.privacy import events
-from fl_research.privacy.accounting import ACCOUNTANT_DESCRIPTIONS
-from fl_research.privacy.ledger import Entry
+from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS
+from fl_research.privacy.ledger import Entry, payloads
 from fl_research.privacy.spending import Spending, releases_of
 from fl_research.reports import wording
 from fl_research.reports.run_records import RunRecords
@@ -27,7 +26,7 @@ _SAMPLERS = {
 
 def mechanism(records: RunRecords) -> dict[str, Any]:
     """The query, its clip and its noise, as planned and as released."""
-    plan, released = records.plan, records.payloads("release")
+    plan, released = records.plan, payloads(records.entries, "release")
     expected = sampling_from_dict(plan.required("sampling")).expected_cohort_size
     stddevs = [payload.get("noise_stddev_of_sum") for payload in released]
     sizes = [int(payload["cohort_size"]) for payload in released]
@@ -100,8 +99,8 @@ def evidence(records: RunRecords, spent: Spending) -> dict[str, Any]:
             "releases": spent.releases,
             "repeated": spent.repeated,
             "started_without_release": spent.failed,
-            "resumed": len(records.payloads("resumed")),
-            "recovered": len(records.payloads("recovered")),
+            "resumed": len(payloads(records.entries, "resumed")),
+            "recovered": len(payloads(records.entries, "recovered")),
             "head": records.entries[-1].hash,
         },
         "verify": VERIFY_COMMAND,
@@ -127,19 +126,15 @@ def _side_by_side(spent: Spending) -> list[dict[str, Any]]:
         ("without amplification by sampling (cohorts known)", None, unsampled),
     ]
     return [
-        {"name": name, "accountant": accountant, "epsilon": _finite(epsilon)}
+        {"name": name, "accountant": accountant, "epsilon": epsilon}
         for name, accountant, epsilon in rows
     ]
 
 
 def _zero_concentrated(records: RunRecords, spent: Spending) -> dict[str, Any]:
     """zCDP of the releases; it has no amplification by sampling (Bun and Steinke 2016)."""
-    multipliers = [
-        events.effective_noise_multiplier(release.event) / spent.sensitivity_in_clips
-        for release in releases_of(records.entries)
-    ]
     return {
-        "rho": math.fsum(0.5 / multiplier**2 for multiplier in multipliers),
+        "rho": spent.zcdp_rho,
         "applies_to": "the run as it was"
         if records.plan.required("sampling.name") == "full"
         else "the releases without amplification by sampling only",
@@ -148,17 +143,12 @@ def _zero_concentrated(records: RunRecords, spent: Spending) -> dict[str, Any]:
 
 def _least_multiplier(entries: Sequence[Entry]) -> float | None:
     """The smallest noise multiplier that any release emitted."""
-    multipliers = [
-        events.effective_noise_multiplier(release.event) for release in releases_of(entries)
-    ]
-    return _finite(min(multipliers, default=None))
+    return min(
+        (events.effective_noise_multiplier(release.event) for release in releases_of(entries)),
+        default=None,
+    )
 
 
 def _first_last(values: Sequence[float | None]) -> dict[str, float | None]:
     """The first and the last value."""
     return {"first": values[0] if values else None, "last": values[-1] if values else None}
-
-
-def _finite(value: float | None) -> float | None:
-    """The value, None where it is infinite; JSON has no infinity."""
-    return value if value is not None and math.isfinite(value) else None

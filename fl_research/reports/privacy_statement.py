@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from fl_research.privacy import accounting
+from fl_research.privacy.rounding import rounded_up
 from fl_research.privacy.spending import Spending
 from fl_research.reports import wording
 from fl_research.reports.run_records import RunRecords
@@ -26,13 +27,10 @@ _RELATIONS = {
     "add_or_remove_one": "two data sets are neighbours if one is the other with {unit} added or "
     "removed",
     "replace_one": "two data sets are neighbours if they are of one size and differ in {unit}",
-    "replace_special": "two data sets are neighbours if they differ in {unit}, whose contribution "
-    "is zero in one of them",
 }
 _HYPOTHESES = {
     "add_or_remove_one": "{unit} was or was not among the training clients",
     "replace_one": "{unit} and not a given other was among the training clients",
-    "replace_special": "{unit} did or did not contribute to the training",
 }
 
 
@@ -40,14 +38,14 @@ def privacy(records: RunRecords, spent: Spending) -> dict[str, Any]:
     """The claim: the sentence, its meaning in plain words, its numbers, and warnings.
 
     Args:
-        records: The run's records.
-        spent: What the ledger's releases cost.
+      records: The run's records.
+      spent: What the ledger's releases cost.
 
     Raises:
-        InputError: A record does not state what the sentence needs.
+      InputError: A record does not state what the sentence needs.
     """
     unit = records.run.required("data.unit")
-    section: dict[str, Any] = {
+    section = {
         "guarantee": spent.private,
         "sentence": NO_GUARANTEE,
         "plain_words": [],
@@ -61,19 +59,23 @@ def privacy(records: RunRecords, spent: Spending) -> dict[str, Any]:
         "noise_multiplier": records.plan.stated("details.noise_multiplier"),
         "target_epsilon": records.plan.stated("target_epsilon"),
         "releases": spent.releases,
-        "epsilon_by_accountant": _finite(spent.epsilon_by_accountant),
+        "epsilon_by_accountant": spent.epsilon_by_accountant,
         "epsilon_without_amplification": None,
     }
-    if not spent.private:
-        return section
+    return section | _claim(records, spent, unit) if spent.private else section
+
+
+def _claim(records: RunRecords, spent: Spending, unit: str) -> dict[str, Any]:
+    """What there is to state only where there is a guarantee."""
     epsilon, delta = spent.claim.epsilon, records.plan.required("delta")
-    factor = _finite_or_none(accounting.max_odds_factor(epsilon))
+    factor = accounting.max_odds_factor(epsilon)
     rate = accounting.best_true_positive_rate(epsilon, delta, FALSE_POSITIVE_RATE)
-    return section | {
+    return {
         "sentence": (
-            f"(ε, δ)-DP with ε = {wording.rounded_up(epsilon)}, δ = {wording.probability(delta)}, "
+            f"(ε, δ)-DP with ε = {rounded_up(epsilon)}, δ = {wording.probability(delta)}, "
             f"for {unit}, under {wording.relation(spent.relation)}, for the release of the model "
-            f"of every round ({spent.releases:,} releases) and so of the final model."
+            f"of every round ({wording.count(spent.releases, 'release')}) and so of the final "
+            "model."
         ),
         "plain_words": [
             *_plain_words(unit, spent.relation, factor, rate),
@@ -84,20 +86,20 @@ def privacy(records: RunRecords, spent: Spending) -> dict[str, Any]:
         "accountant": spent.claim.accountant,
         "accountant_reason": spent.claim.reason,
         "noise_multiplier": records.plan.required("details.noise_multiplier"),
-        "epsilon_without_amplification": _finite_or_none(spent.epsilon_without_amplification),
+        "epsilon_without_amplification": spent.epsilon_without_amplification,
         "odds_factor": factor,
         "false_positive_rate": FALSE_POSITIVE_RATE,
         "true_positive_rate_at_most": rate,
     }
 
 
-def _plain_words(unit: str, relation: str, factor: float | None, rate: float) -> list[str]:
+def _plain_words(unit: str, relation: str, factor: float, rate: float) -> list[str]:
     """The claim for a reader without the mathematics."""
     hypothesis = _HYPOTHESES[relation].format(unit=unit.replace("one ", "a given ", 1))
-    if factor is None:
+    if math.isinf(factor):
         odds = "by a factor with hundreds of digits: ε is so large that it limits nothing"
     else:
-        odds = f"by at most the factor e^ε = {wording.rounded_up(factor)}, up or down"
+        odds = f"by at most the factor e^ε = {rounded_up(factor)}, up or down"
     return [
         f"Whatever an attacker knows already, all releases together can change the odds that "
         f"{hypothesis} {odds}, apart from a failure of probability about δ.",
@@ -110,10 +112,10 @@ def _reliance(records: RunRecords, spent: Spending) -> list[str]:
     """How much of the claim rests on nobody knowing who was in a cohort."""
     if records.plan.required("sampling.name") == "full":
         return []
-    unsampled = wording.rounded_up(spent.epsilon_without_amplification)
+    unsampled = rounded_up(spent.epsilon_without_amplification)
     return [
-        "This counts on it that nobody learns who took part in which round; for someone who does, "
-        f"ε is {unsampled} (see Seeds)."
+        "This relies on nobody learning who took part in which round; for someone who does, ε is "
+        f"{unsampled} (see Seeds)."
     ]
 
 
@@ -128,6 +130,8 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
             "The schema was inferred: bounds and categories were read off the private records, "
             "and ε does not cover that."
         )
+    if not spent.releases:
+        lines.append("No round was released: the model is the one that training starts from.")
     self_test = records.evaluation.stated("noise_self_test")
     if self_test and not self_test["passed"]:
         lines.append(
@@ -138,15 +142,12 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
         return lines
     delta = records.plan.required("delta")
     clients = records.run.required("data.split.train_clients")
-    if delta >= 1 / clients:
-        lines.append(
-            f"δ = {wording.probability(delta)} is not below 1 / {clients:,}, one over the number "
-            "of training clients: such a δ allows a mechanism that publishes somebody's records."
-        )
+    if large_delta := accounting.large_delta_warning(delta, clients):
+        lines.append(f"{large_delta}.")
     target = records.plan.stated("target_epsilon")
     if target is not None and spent.claim.epsilon > target:
         lines.append(
-            f"ε = {wording.rounded_up(spent.claim.epsilon)} is above the target of {target:g} that "
+            f"ε = {rounded_up(spent.claim.epsilon)} is above the target of {target:g} that "
             "the run was planned for."
         )
     if records.run.stated("seeds.noise_seed") is not None:
@@ -258,13 +259,3 @@ def _secrecy(records: RunRecords) -> list[str]:
         "The noise generator is not cryptographic. Attacks on random generators and on "
         "floating-point arithmetic (Mironov 2012) are out of scope.",
     ]
-
-
-def _finite_or_none(value: float | None) -> float | None:
-    """The value, None where it is infinite; JSON has no infinity."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
-    """The values, None where infinite."""
-    return {name: _finite_or_none(value) for name, value in values.items()}

@@ -5,16 +5,15 @@ evaluation.json.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fl_research.errors import InputError
-from fl_research.privacy.ledger import Entry, read_ledger
-from fl_research.run.record_files import MetricsRow, last_attempts, read_metrics
-
-LEDGER, RUN, METRICS, EVALUATION = "ledger.jsonl", "run.json", "metrics.csv", "evaluation.json"
+from fl_research.privacy.ledger import Entry, payloads, read_ledger
+from fl_research.privacy.spending import plan_of
+from fl_research.run.record_files import MetricsRow, last_attempts, read_json, read_metrics
+from fl_research.run.run_directory import EVALUATION, LEDGER, METRICS, RUN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,8 @@ class Record:
     """A JSON record with its file's name, so that a missing value can be named.
 
     Attributes:
-        file: Name of the file, for messages.
-        values: The record.
+      file: Name of the file, for messages.
+      values: The record.
     """
 
     file: str
@@ -33,7 +32,7 @@ class Record:
         """The value at a dotted path.
 
         Raises:
-            InputError: It is absent or null; a report without it would say too little.
+          InputError: It is absent or null; a report without it would say too little.
         """
         value = self.stated(path)
         if value is None:
@@ -58,10 +57,11 @@ class RunRecords:
     """What the report is made from.
 
     Attributes:
-        entries: The ledger, checked to be an unbroken chain.
-        run: run.json.
-        metrics: metrics.csv, one row a round, by round; of a repeated one the last.
-        evaluation: evaluation.json.
+      entries: The ledger, checked to be an unbroken chain.
+      run: run.json.
+      metrics: metrics.csv, one row a round, by round; of a repeated one the last. No rows where
+        nothing was released.
+      evaluation: evaluation.json.
     """
 
     entries: Sequence[Entry]
@@ -74,56 +74,43 @@ class RunRecords:
         """The plan that the ledger opens with.
 
         Raises:
-            InputError: The ledger does not open with a plan.
+          LedgerError: The ledger does not open with a plan.
         """
-        if not self.entries or self.entries[0].kind != "plan":
-            raise InputError(f"{LEDGER}: the first entry must be the plan; this ledger has none")
-        return Record(file=f"{LEDGER} (plan)", values=self.entries[0].payload)
-
-    def payloads(self, kind: str) -> list[Mapping[str, Any]]:
-        """The payloads of the ledger's entries of one kind, in order."""
-        return [entry.payload for entry in self.entries if entry.kind == kind]
+        return Record(file=f"{LEDGER} (plan)", values=plan_of(self.entries))
 
 
 def read(folder: Path) -> RunRecords:
     """Reads the four records of a run's folder.
 
     Args:
-        folder: The run's folder.
+      folder: The run's folder.
 
     Raises:
-        InputError: The folder or a record is missing or cannot be read.
-        LedgerError: The chain of the ledger is broken.
+      InputError: The folder or a record is missing or cannot be read.
+      LedgerError: The chain of the ledger is broken.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of a run")
-    for name in (LEDGER, RUN, METRICS, EVALUATION):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder / name} is missing; a report needs it: finish the run with the command "
-                "that started it"
-            )
+    _require(folder, LEDGER, RUN, EVALUATION)
+    entries = read_ledger(folder / LEDGER)
+    if payloads(entries, "release"):  # The first release makes the file.
+        _require(folder, METRICS)
     return RunRecords(
-        entries=read_ledger(folder / LEDGER),
+        entries=entries,
         run=Record(file=RUN, values=read_json(folder / RUN)),
         metrics=_read_metrics(folder / METRICS),
         evaluation=Record(file=EVALUATION, values=read_json(folder / EVALUATION)),
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads one JSON object.
-
-    Raises:
-        InputError: The file is not a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold one JSON object, found {type(values).__name__}")
-    return values
+def _require(folder: Path, *names: str) -> None:
+    """Raises InputError unless the files are in the folder."""
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name} is missing; a report needs it: finish the run with the command "
+                "that started it"
+            )
 
 
 def _read_metrics(path: Path) -> list[MetricsRow]:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fl_research.privacy.spending import spending_of
+from fl_research.privacy.spending import Spending, spending_of
 from fl_research.reports import (
     disclosures,
     markdown,
@@ -20,34 +20,39 @@ from fl_research.reports import (
 )
 from fl_research.reports.run_records import RunRecords
 from fl_research.run.durable_files import write_atomically
-
-REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
+from fl_research.run.record_files import plain_json
+from fl_research.run.run_directory import FLAGS, REPORT_JSON, REPORT_MARKDOWN
 
 
 def build(folder: Path) -> dict[str, Any]:
     """Builds the content of report.json.
 
     Args:
-        folder: The run's folder.
+      folder: The run's folder.
 
     Returns:
-        Plain JSON values; None where something is not stated. Floats are exact, never rounded.
+      Plain JSON values; None where something is not stated or infinite. Floats are exact, never
+      rounded.
 
     Raises:
-        InputError: A record is missing, or does not state what a report must state.
-        LedgerError: The chain of the ledger is broken.
+      InputError: A record is missing, or does not state what a report must state.
+      LedgerError: The chain of the ledger is broken, or its entries contradict each other.
     """
-    return build_from(run_records.read(Path(folder)))
+    records = run_records.read(Path(folder))
+    return build_from(records, spending_of(records.entries))
 
 
-def build_from(records: RunRecords) -> dict[str, Any]:
+def build_from(records: RunRecords, spent: Spending) -> dict[str, Any]:
     """Builds the content of report.json from records that were read already.
 
+    Args:
+      records: The run's records.
+      spent: What the releases in their ledger cost.
+
     Raises:
-        InputError: A record does not state what a report must state.
+      InputError: A record does not state what a report must state.
     """
-    spent = spending_of(records.entries)
-    return {
+    sections = {
         "title": records.run.required("use_case"),
         "privacy": privacy_statement.privacy(records, spent),
         "setting": privacy_statement.setting(records),
@@ -66,35 +71,28 @@ def build_from(records: RunRecords) -> dict[str, Any]:
         "model": _model(records),
         "run": _run(records),
         "repeat": _repeat(records),
-        "plots": [
-            {"file": plot.file, "title": plot.title}
-            for plot in plots.planned(records.metrics, records.evaluation.values)
-        ],
+        "plots": [{"file": plot.file, "title": plot.title} for plot in _plots(records)],
     }
+    return plain_json(sections)
 
 
 def write(folder: Path) -> dict[str, Any]:
     """Writes report.json, report.md and plots/ into a run's folder.
 
     Args:
-        folder: The run's folder.
+      folder: The run's folder.
 
     Returns:
-        The content of report.json.
+      The content of report.json.
 
     Raises:
-        InputError: A record is missing or says too little, or the folder can't be written.
-        LedgerError: The chain of the ledger is broken.
+      InputError: A record is missing or says too little, or the folder cannot be written.
+      LedgerError: The chain of the ledger is broken, or its entries contradict each other.
     """
     folder = Path(folder)
     records = run_records.read(folder)
-    report = build_from(records)
-    plots.draw(
-        folder,
-        metrics=records.metrics,
-        evaluation=records.evaluation.values,
-        target_epsilon=records.plan.stated("target_epsilon"),
-    )
+    report = build_from(records, spending_of(records.entries))
+    plots.draw(folder, _plots(records))
     write_atomically(folder / REPORT_JSON, to_json(report))
     write_atomically(folder / REPORT_MARKDOWN, markdown.render(report))
     return report
@@ -103,6 +101,15 @@ def write(folder: Path) -> dict[str, Any]:
 def to_json(report: dict[str, Any]) -> str:
     """The text of report.json."""
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plots(records: RunRecords) -> list[plots.Plot]:
+    """The figures that the records allow."""
+    return plots.planned(
+        records.metrics,
+        records.evaluation.values,
+        target_epsilon=records.plan.stated("target_epsilon"),
+    )
 
 
 def _utility(records: RunRecords) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def _repeat(records: RunRecords) -> dict[str, Any]:
     run = records.run
     return {
         "command": run.required("command"),
-        "flag_file": "flags.txt",
+        "flag_file": FLAGS,
         "data_sha256": run.stated("data.sha256"),
         "git_commit": run.stated("git_commit"),
         "versions": run.stated("versions"),

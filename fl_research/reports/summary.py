@@ -9,7 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fl_research.reports import run_records, run_report, wording
+from fl_research.reports import wording
+from fl_research.run.record_files import read_json
+from fl_research.run.run_directory import REPORT_JSON, REPORT_MARKDOWN
 
 Rows = list[tuple[str, str]]
 
@@ -18,18 +20,18 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     """Prints the summary of a run whose report is written; plain lines where there is no terminal.
 
     Args:
-        folder: The run's folder.
-        console: Where to print; standard output by default.
+      folder: The run's folder.
+      console: Where to print; standard output by default.
 
     Raises:
-        InputError: The folder has no readable report.json.
+      InputError: The folder has no readable report.json.
     """
     folder = Path(folder)
-    report = run_records.read_json(folder / run_report.REPORT_JSON)
+    report = read_json(folder / REPORT_JSON)
     console = console or Console(file=sys.stdout)
     rows = _figures(report)
     paths = [
-        ("report", str(folder / run_report.REPORT_MARKDOWN)),
+        ("report", str(folder / REPORT_MARKDOWN)),
         ("plots", str(folder / "plots")),
         ("check it", f"python -m experiments.verify_report --run={folder}"),
     ]

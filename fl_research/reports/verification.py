@@ -5,6 +5,7 @@ compared with what the folder holds. Each check is a name, what was found, and t
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -14,13 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from fl_research.errors import InputError
-from fl_research.privacy.ledger import Entry, LedgerError, read_ledger
-from fl_research.privacy.spending import spending_of
+from fl_research.privacy.ledger import Entry, LedgerError, payloads, read_ledger
+from fl_research.privacy.rounding import rounded_up
+from fl_research.privacy.spending import Spending, plan_of, spending_of
 from fl_research.reports import ledger_checks, markdown, run_records, run_report, wording
 from fl_research.reports.ledger_checks import Mismatch
+from fl_research.reports.run_records import RunRecords
+from fl_research.run.record_files import read_json
+from fl_research.run.run_directory import (
+    EVALUATION,
+    FLAGS,
+    LEDGER,
+    METRICS,
+    REPORT_JSON,
+    REPORT_MARKDOWN,
+    RUN,
+)
 
-RECORDS = ("flags.txt", run_records.RUN, run_records.METRICS, run_records.EVALUATION)
-REPORTS = (run_report.REPORT_JSON, run_report.REPORT_MARKDOWN)
+RECORDS = (FLAGS, RUN, EVALUATION)
+REPORTS = (REPORT_JSON, REPORT_MARKDOWN)
 
 # ε comes out of Fourier transforms, whose last digits depend on the processor; all other numbers
 # are copied or come from plain arithmetic and must be equal.
@@ -34,9 +47,9 @@ class Check:
     """One check and its outcome.
 
     Attributes:
-        name: What was checked.
-        finding: What was found, in a few words.
-        mismatches: Empty where all is well.
+      name: What was checked.
+      finding: What was found, in a few words.
+      mismatches: Empty where all is well.
     """
 
     name: str
@@ -48,50 +61,78 @@ def verify(folder: Path) -> list[Check]:
     """Checks a run's folder.
 
     Args:
-        folder: The run's folder.
+      folder: The run's folder.
 
     Returns:
-        The checks that could be made, in order. A broken chain ends them: nothing else can be
-        trusted then.
+      The checks that could be made, in order. A broken chain ends them: nothing else can be
+      trusted then.
 
     Raises:
-        InputError: The folder or one of its files is missing.
+      InputError: The folder or one of its files is missing.
     """
     folder = Path(folder)
-    _require_files(folder)
+    _require_files(folder, LEDGER, *RECORDS, *REPORTS)
     try:
-        entries = read_ledger(folder / run_records.LEDGER)
+        entries = read_ledger(folder / LEDGER)
     except LedgerError as error:
         return [_failed("ledger chain", "an unbroken chain of hashes", str(error))]
     if not entries:
         return [_failed("ledger chain", "a plan and releases", "no entry")]
-    chain = f"{len(entries)} entries, last hash {entries[-1].hash[:16]}…"
-    checks = [Check(name="ledger chain", finding=chain)]
-    for name, finding, mismatches in _checks(folder, entries):
-        checks.append(_run(name, finding, mismatches))
-    return checks
+    run = _Run(folder, entries)
+    _require_files(folder, *run.records_vouched_for)
+    chain = f"{wording.count(len(entries), 'entry', 'entries')}, last hash {entries[-1].hash[:16]}…"
+    return [
+        Check(name="ledger chain", finding=chain),
+        *(_check(name, finding, mismatches) for name, finding, mismatches in _checks(run)),
+    ]
 
 
-def _checks(
-    folder: Path, entries: Sequence[Entry]
-) -> Iterator[tuple[str, Callable[[], str], Callable[[], Iterator[Mismatch]]]]:
+class _Run:
+    """A run's folder as the checks see it; each part is read or computed once, when asked for."""
+
+    def __init__(self, folder: Path, entries: Sequence[Entry]) -> None:
+        self.folder, self.entries = folder, entries
+
+    @functools.cached_property
+    def records_vouched_for(self) -> tuple[str, ...]:
+        """Files whose digest the ledger holds; the first release makes metrics.csv."""
+        released = payloads(self.entries, "release")
+        return (*RECORDS, METRICS) if released else RECORDS
+
+    @functools.cached_property
+    def spent(self) -> Spending:
+        """What the releases cost, from the ledger alone."""
+        return spending_of(self.entries)
+
+    @functools.cached_property
+    def records(self) -> RunRecords:
+        """What a report is made from."""
+        return run_records.read(self.folder)
+
+    @functools.cached_property
+    def report(self) -> dict[str, Any]:
+        """report.json as it stands in the folder."""
+        return read_json(self.folder / REPORT_JSON)
+
+
+def _checks(run: _Run) -> Iterator[tuple[str, Callable[[], str], Callable[[], Iterator[Mismatch]]]]:
     """The checks after the chain's: name, what to say where all is well, mismatches."""
-    kinds = [entry.kind for entry in entries]
-    releases = kinds.count("release")
+    entries = run.entries
+    releases = len(payloads(entries, "release"))
     yield (
         "plan",
-        lambda: f"{entries[0].payload['mechanism']}, {entries[0].payload['sampling']['name']}",
+        lambda: f"{plan_of(entries)['mechanism']}, {plan_of(entries)['sampling']['name']}",
         lambda: ledger_checks.plan_mismatches(entries),
     )
     yield (
         "rounds",
-        lambda: f"{releases} releases, each announced, no round missing",
+        lambda: f"{wording.count(releases, 'release')}, each announced, no round missing",
         lambda: ledger_checks.order_mismatches(entries),
     )
     yield (
         "cohorts",
-        lambda: ledger_checks.cohort_finding(entries, folder),
-        lambda: ledger_checks.cohort_mismatches(entries, folder),
+        lambda: ledger_checks.cohort_finding(entries, run.folder),
+        lambda: ledger_checks.cohort_mismatches(entries, run.folder),
     )
     yield (
         "noise",
@@ -100,22 +141,24 @@ def _checks(
     )
     yield (
         "records",
-        lambda: f"sha256 of {', '.join(RECORDS)}",
-        lambda: _digest_mismatches(folder, entries),
+        lambda: f"sha256 of {', '.join(run.records_vouched_for)}",
+        lambda: _digest_mismatches(run),
     )
-    yield "metrics.csv", lambda: "rounds of the ledger", lambda: _row_mismatches(folder, entries)
-    yield "epsilon", lambda: _spent(entries), lambda: _epsilon_mismatches(folder, entries)
-    yield "report.json", lambda: "as built again", lambda: _report_mismatches(folder)
-    yield "report.md", lambda: "as rendered again", lambda: _markdown_mismatches(folder)
+    yield "metrics.csv", lambda: "rounds of the ledger", lambda: _row_mismatches(run)
+    yield "epsilon", lambda: _spent(run.spent), lambda: _epsilon_mismatches(run)
+    yield "report.json", lambda: "as built again", lambda: _report_mismatches(run)
+    yield "report.md", lambda: "as rendered again", lambda: _markdown_mismatches(run)
 
 
-def _run(
+def _check(
     name: str, finding: Callable[[], str], mismatches: Callable[[], Iterator[Mismatch]]
 ) -> Check:
-    """Makes one check; a record that can't be read is a mismatch, not the end."""
+    """Makes one check; a record that cannot be read is a mismatch, not the end."""
     try:
         found = tuple(mismatches())
         return Check(name=name, finding="mismatch" if found else finding(), mismatches=found)
+    except LedgerError as error:
+        return _failed(name, "entries that agree with each other", str(error))
     except InputError as error:
         return _failed(name, "readable records", str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -124,16 +167,16 @@ def _run(
 
 def _failed(name: str, expected: str, found: str) -> Check:
     """A check with one mismatch."""
-    where = run_records.LEDGER if name == "ledger chain" else name
+    where = LEDGER if name == "ledger chain" else name
     mismatch = Mismatch(where=where, expected=expected, found=found)
     return Check(name=name, finding="mismatch", mismatches=(mismatch,))
 
 
-def _require_files(folder: Path) -> None:
+def _require_files(folder: Path, *names: str) -> None:
     """Raises InputError unless folder and files are there."""
     if not folder.is_dir():
         raise InputError(f"--run={folder} is not a folder; give the folder of a run")
-    for name in (run_records.LEDGER, *RECORDS, *REPORTS):
+    for name in names:
         if not (folder / name).is_file():
             raise InputError(
                 f"--run={folder}: {name} is missing; give the folder of a finished run with all "
@@ -141,80 +184,77 @@ def _require_files(folder: Path) -> None:
             )
 
 
-def _digest_mismatches(folder: Path, entries: Sequence[Entry]) -> Iterator[Mismatch]:
+def _digest_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Compares each file's bytes with the sha256 that the ledger's last entry holds."""
-    completed = [entry.payload for entry in entries if entry.kind == "completed"]
+    completed = payloads(run.entries, "completed")
     digests = completed[-1] if completed else {}
-    for name in RECORDS:
+    for name in run.records_vouched_for:
         if name not in digests:
-            yield Mismatch(where=f"{run_records.LEDGER} completed", expected=name, found="none")
+            yield Mismatch(where=f"{LEDGER} completed", expected=name, found="none")
     for name in digests:
         if name == "status":
             continue
-        path = folder / name
+        path = run.folder / name
         found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
         if found != digests[name]:
             yield Mismatch(where=f"{name} sha256", expected=digests[name], found=found)
 
 
-def _row_mismatches(folder: Path, entries: Sequence[Entry]) -> Iterator[Mismatch]:
+def _row_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Compares the rounds of metrics.csv with the last release of each round."""
-    last = {entry.payload["round"]: entry for entry in entries if entry.kind == "release"}
-    rows = {int(str(row["round"])): row for row in run_records.read(folder).metrics}
+    last = {payload["round"]: payload for payload in payloads(run.entries, "release")}
+    rows = {int(str(row["round"])): row for row in run.records.metrics}
     for number in sorted(set(rows) ^ set(last)):
         stands = "a row" if number in rows else "no row"
         expected = "a row" if number in last else "no row"
         yield Mismatch(where=f"metrics.csv round {number}", expected=expected, found=stands)
     for number in sorted(set(rows) & set(last)):
         for name in ("attempt", "cohort_size"):
-            expected, found = last[number].payload[name], rows[number][name]
+            expected, found = last[number][name], rows[number][name]
             if expected != found:
                 where = f"metrics.csv round {number} {name}"
                 yield Mismatch(where=where, expected=str(expected), found=str(found))
 
 
-def _spent(entries: Sequence[Entry]) -> str:
+def _spent(spent: Spending) -> str:
     """ε recomputed, in words."""
-    spent = spending_of(entries)
     if not spent.private:
         return "no noise, no ε"
     return (
-        f"ε = {wording.rounded_up(spent.claim.epsilon, 6)} recomputed from the ledger "
+        f"ε = {rounded_up(spent.claim.epsilon, 6)} recomputed from the ledger "
         f"({wording.accountant(str(spent.claim.accountant))})"
     )
 
 
-def _epsilon_mismatches(folder: Path, entries: Sequence[Entry]) -> Iterator[Mismatch]:
+def _epsilon_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Compares ε, the releases and the last hash of report.json with the ledger alone."""
-    spent, report = spending_of(entries), run_records.read_json(folder / run_report.REPORT_JSON)
+    spent, report = run.spent, run_records.Record(file=REPORT_JSON, values=run.report)
     for path, expected in (
         ("privacy.epsilon", spent.claim.epsilon if spent.private else None),
         ("privacy.releases", spent.releases),
-        ("evidence.ledger.head", entries[-1].hash),
+        ("evidence.ledger.head", run.entries[-1].hash),
     ):
-        found = run_records.Record(file=run_report.REPORT_JSON, values=report).stated(path)
+        found = report.stated(path)
         if not _equal(expected, found, ACCOUNTING_TOLERANCE):
             yield Mismatch(where=f"report.json {path}", expected=str(expected), found=str(found))
 
 
-def _report_mismatches(folder: Path) -> Iterator[Mismatch]:
+def _report_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Builds report.json again and compares it value by value, and its form."""
-    text = (folder / run_report.REPORT_JSON).read_text(encoding="utf-8")
-    rebuilt = run_report.build(folder)
+    text = (run.folder / REPORT_JSON).read_text(encoding="utf-8")
+    rebuilt = run_report.build_from(run.records, run.spent)
     if text == run_report.to_json(rebuilt):
         return
-    stored = run_records.read_json(folder / run_report.REPORT_JSON)
-    found = list(itertools.islice(_differences(rebuilt, stored, ""), _MOST_LINES))
+    found = list(itertools.islice(_differences(rebuilt, run.report, ""), _MOST_LINES))
     yield from found
-    if not found and text != run_report.to_json(stored):
+    if not found and text != run_report.to_json(run.report):
         yield Mismatch(where="report.json", expected="the program's layout", found="another")
 
 
-def _markdown_mismatches(folder: Path) -> Iterator[Mismatch]:
+def _markdown_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Renders report.md again from report.json, which another check compares."""
-    stored = run_records.read_json(folder / run_report.REPORT_JSON)
-    expected = markdown.render(stored).split("\n")
-    found = (folder / run_report.REPORT_MARKDOWN).read_bytes().decode("utf-8").split("\n")
+    expected = markdown.render(run.report).split("\n")
+    found = (run.folder / REPORT_MARKDOWN).read_bytes().decode("utf-8").split("\n")
     for number, (one, other) in enumerate(itertools.zip_longest(expected, found), start=1):
         if one != other:
             yield _mismatch(f"report.md line {number}", one, other)

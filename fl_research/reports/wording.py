@@ -1,11 +1,11 @@
 """How a report writes names and numbers: one place, so that text, plots and terminal agree.
 
-An upper bound is rounded up and never down: a printed ε may be larger than the one that was
-computed, not smaller.
+An upper bound is rounded up and never down, by `privacy.rounding`.
 """
 
 import decimal
-import math
+
+from fl_research.privacy.rounding import decimal_text, rounded_up
 
 NOT_STATED = "not stated"
 
@@ -25,7 +25,6 @@ _BASELINES = {
 _RELATIONS = {
     "add_or_remove_one": "add-or-remove-one",
     "replace_one": "replace-one",
-    "replace_special": "zero-out",
 }
 _ACCOUNTANTS = {
     "pld": "PLD",
@@ -59,25 +58,6 @@ def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def rounded_up(value: float, digits: int = 4) -> str:
-    """A number that is never below `value`, with this many significant digits.
-
-    Args:
-        value: Finite or infinite, any sign.
-        digits: Significant digits kept, at least 1.
-    """
-    if not math.isfinite(value):
-        return "infinite" if value > 0 else str(value)
-    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
-    rounded = context.create_decimal(decimal.Decimal(repr(float(value))))
-    if rounded == 0:
-        return "0"
-    # Plain notation between one in ten thousand and a million, powers of ten outside.
-    if -4 <= rounded.adjusted() < 6:
-        return _without_zeros(f"{rounded:f}")
-    return _short_power(rounded)
-
-
 def number(value: float | int | None, digits: int = 4) -> str:
     """A measured value for reading: whole numbers with separators, others to `digits` digits."""
     if value is None:
@@ -90,9 +70,8 @@ def number(value: float | int | None, digits: int = 4) -> str:
 
 
 def probability(value: float) -> str:
-    """A small probability such as δ: all its digits, in powers of ten below one in a thousand."""
-    exact = decimal.Decimal(repr(value))
-    return _short_power(exact) if exact.adjusted() < -3 else _without_zeros(f"{exact:f}")
+    """A small probability such as δ: all its digits, in powers of ten below a thousandth."""
+    return decimal_text(decimal.Decimal(repr(value)))
 
 
 def percent_up(value: float) -> str:
@@ -102,9 +81,9 @@ def percent_up(value: float) -> str:
     return f"{rounded_up(100 * value, 4)} %"
 
 
-def count(value: int | None, thing: str) -> str:
-    """A number of things: 1 round, 2 rounds."""
-    return f"{number(value)} {thing}{'' if value == 1 else 's'}"
+def count(value: int | None, thing: str, things: str | None = None) -> str:
+    """A number of things: 1 round, 2 rounds; `things` where the plural is not formed by an s."""
+    return f"{number(value)} {thing if value == 1 else things or f'{thing}s'}"
 
 
 def seconds(value: float) -> str:
@@ -114,14 +93,3 @@ def seconds(value: float) -> str:
     if value < 7200:
         return f"{value / 60:.1f} min"
     return f"{value / 3600:.1f} h"
-
-
-def _short_power(value: decimal.Decimal) -> str:
-    """Scientific notation without padding: 1e-5, not 1.000e-05."""
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{_without_zeros(mantissa)}e{int(exponent)}"
-
-
-def _without_zeros(text: str) -> str:
-    """A decimal number without zeros at its end."""
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,17 +9,17 @@ The format is arrays' raw bytes behind a JSON header; nothing in it is ever exec
 
 import dataclasses
 import hashlib
+import itertools
 import json
-import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fl_research.errors import InputError
-from fl_research.run.durable_files import storage_errors, sync_folder
+from fl_research.run.durable_files import storage_errors, sync_folder, write_and_sync
 from fl_research.run.record_files import plain_json
 
 _MAGIC = b"fl_research checkpoint 1\n"
@@ -53,12 +53,7 @@ def state_digest(arrays: Sequence[np.ndarray]) -> str:
     Raises:
       TypeError: An array holds something else.
     """
-    digest = hashlib.sha256()
-    for array in arrays:
-        stored = _stored(array)
-        digest.update(json.dumps(_description(stored)).encode())
-        digest.update(stored.tobytes())
-    return digest.hexdigest()
+    return _digest([_stored(array) for array in arrays])
 
 
 class CheckpointStore:
@@ -114,13 +109,9 @@ class CheckpointStore:
         ).encode()
         path = self._pending_path(round_number)
         with storage_errors(path):
-            try:
-                _write(path, header, stored)
-            except OSError:
-                path.unlink(missing_ok=True)
-                raise
+            write_and_sync(path, _encode(header, stored))
             sync_folder(self._folder)
-        return state_digest(stored)
+        return _digest(stored)
 
     def commit(self, round_number: int) -> None:
         """Makes a prepared checkpoint the newest, and deletes the oldest above `keep`.
@@ -140,8 +131,11 @@ class CheckpointStore:
         path = self._pending_path(round_number)
         if not path.exists():
             return None
-        checkpoint = self._read(path)
-        return checkpoint.digest if checkpoint else None
+        found = _read(path)
+        if isinstance(found, Checkpoint):
+            return found.digest
+        self.warnings.append(found)
+        return None
 
     def discard_pending(self) -> list[int]:
         """Deletes every prepared checkpoint; returns their rounds."""
@@ -158,13 +152,13 @@ class CheckpointStore:
           InputError: A file can't be read or renamed.
         """
         for path in self._committed():
-            checkpoint = self._read(path)
-            if checkpoint is not None:
-                return checkpoint
+            found = _read(path)
+            if isinstance(found, Checkpoint):
+                return found
             aside = path.with_name(f"{path.name}.corrupt")
             with storage_errors(path):
                 path.replace(aside)
-            self.warnings[-1] += f"; kept as {aside.name}, going back to the one before"
+            self.warnings.append(f"{found}; kept as {aside.name}, going back to the one before")
         return None
 
     def _path(self, round_number: int) -> Path:
@@ -179,20 +173,20 @@ class CheckpointStore:
         """Returns the committed files, newest round first."""
         return sorted(self._folder.glob("round_*.ckpt"), key=_round_of, reverse=True)
 
-    def _read(self, path: Path) -> Checkpoint | None:
-        """Reads a file; None and a warning if it is damaged."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"can't read checkpoint {path}: {error.strerror}") from None
-        try:
-            checkpoint = _decode(content)
-            if checkpoint.round_number != _round_of(path):
-                raise ValueError(f"it is of round {checkpoint.round_number}")
-            return checkpoint
-        except (ValueError, KeyError, TypeError) as error:
-            self.warnings.append(f"checkpoint {path} is damaged: {error}")
-            return None
+
+def _read(path: Path) -> Checkpoint | str:
+    """Reads a file; returns the checkpoint, or in one line how it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read checkpoint {path}: {error.strerror}") from None
+    try:
+        checkpoint = _decode(content)
+    except (ValueError, KeyError, TypeError) as error:
+        return f"checkpoint {path} is damaged: {error}"
+    if checkpoint.round_number != _round_of(path):
+        return f"checkpoint {path} is damaged: it is of round {checkpoint.round_number}"
+    return checkpoint
 
 
 def _round_of(path: Path) -> int:
@@ -205,7 +199,9 @@ def _stored(array: np.ndarray) -> np.ndarray:
     """Returns the array as it is stored: little-endian, rows one after another, same shape."""
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"a checkpoint holds numbers and booleans, not {array.dtype}")
+        raise TypeError(
+            f"a checkpoint holds numbers and booleans, not {array.dtype}: {array!r:.80}"
+        )
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
@@ -214,21 +210,23 @@ def _description(array: np.ndarray) -> dict[str, Any]:
     return {"dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def _write(path: Path, header: bytes, arrays: Sequence[np.ndarray]) -> None:
-    """Writes and flushes one file."""
+def _digest(stored: Sequence[np.ndarray]) -> str:
+    """Returns the `state_digest` of arrays as they are stored."""
+    digest = hashlib.sha256()
+    for array in stored:
+        digest.update(json.dumps(_description(array)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _encode(header: bytes, stored: Sequence[np.ndarray]) -> Iterator[bytes]:
+    """Yields a file's content, part by part."""
     checksum = hashlib.sha256()
-    with open(path, "wb") as file:
-        for part in (
-            _MAGIC,
-            _HEADER_LENGTH.pack(len(header)),
-            header,
-            *(a.tobytes() for a in arrays),
-        ):
-            checksum.update(part)
-            file.write(part)
-        file.write(checksum.digest())
-        file.flush()
-        os.fsync(file.fileno())
+    head = (_MAGIC, _HEADER_LENGTH.pack(len(header)), header)
+    for part in itertools.chain(head, (array.tobytes() for array in stored)):
+        checksum.update(part)
+        yield part
+    yield checksum.digest()
 
 
 def _decode(content: bytes) -> Checkpoint:
@@ -242,16 +240,15 @@ def _decode(content: bytes) -> Checkpoint:
     (length,) = _HEADER_LENGTH.unpack_from(body, len(_MAGIC))
     header = json.loads(body[start : start + length])
     offset = start + length
-    arrays = []
+    stored = []
     for description in header["arrays"]:
         dtype, shape = np.dtype(description["dtype"]), tuple(description["shape"])
         count = int(np.prod(shape, dtype=np.int64))
-        values = np.frombuffer(body, dtype, count, offset).reshape(shape)
-        arrays.append(values.astype(dtype.newbyteorder("=")))
+        stored.append(np.frombuffer(body, dtype, count, offset).reshape(shape))
         offset += count * dtype.itemsize
     return Checkpoint(
         round_number=header["round"],
-        arrays=arrays,
+        arrays=[array.astype(array.dtype.newbyteorder("=")) for array in stored],
         metadata=header["metadata"],
-        digest=state_digest(arrays),
+        digest=_digest(stored),
     )

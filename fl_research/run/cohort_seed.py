@@ -8,14 +8,13 @@ come from `--seed`.
 """
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 from fl_research.errors import InputError
-from fl_research.run.durable_files import storage_errors, sync_folder
+from fl_research.run.durable_files import write_atomically
+from fl_research.run.run_directory import COHORT_SEED as FILE_NAME
 
-FILE_NAME = "cohort_seed.secret"
 _BITS = 128
 
 
@@ -31,7 +30,8 @@ def secret_seed(folder: Path, *, expected_sha256: str | None) -> int:
     """
     path = folder / FILE_NAME
     if expected_sha256 is None and read_secret_seed(folder) is None:
-        _write_secret(path, f"{secrets.randbits(_BITS):0{_BITS // 4}x}\n")
+        text = f"{secrets.randbits(_BITS):0{_BITS // 4}x}\n"
+        write_atomically(path, text, mode=0o600)
     seed = read_secret_seed(folder)
     if seed is None or (expected_sha256 is not None and sha256(seed) != expected_sha256):
         raise InputError(
@@ -47,18 +47,6 @@ def read_secret_seed(folder: Path) -> int | None:
         return int((folder / FILE_NAME).read_text(encoding="ascii"), 16)
     except (OSError, ValueError):
         return None
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read, from its first byte on."""
-    with storage_errors(path):
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        sync_folder(path.parent)
 
 
 def sha256(seed: int) -> str:

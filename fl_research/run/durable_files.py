@@ -1,33 +1,70 @@
 """Files that survive a crash: written whole or not at all, and on the disk when the call returns.
 
 A whole file is written under a temporary name in the same folder, flushed to the disk, and renamed,
-which the file system does in one step. A line is appended with one write and flushed; a write that
-the disk cuts short is taken back.
+which the file system does in one step. What is appended is flushed; an append that the disk cuts
+short is taken back. A lock is the kernel's, which frees it however its process ends.
 """
 
 import contextlib
 import errno
+import fcntl
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fl_research.errors import InputError
 
 _TEMPORARY_SUFFIX = ".partly_written"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses about `path` into an `InputError` of one line."""
+def storage_errors(path: Path, *, argument: str = "") -> Iterator[None]:
+    """Turns what the operating system refuses about `path` into an `InputError` of one line.
+
+    Args:
+      path: What is written.
+      argument: The flag that chose the place, such as `--output_dir`, where it alone did.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        another = f"choose another {argument or 'folder'}"
+        if error.errno in _NO_SPACE:
             way_out = "free some space, then run the same command again to resume"
+        elif error.errno in _NO_PERMISSION:
+            way_out = f"mend its permissions or {another}"
         else:
-            way_out = "choose another --output_dir or mend its permissions"
-        raise InputError(f"--output_dir: can't write {path}: {reason}; {way_out}") from error
+            way_out = f"put that right or {another}"
+        prefix = f"{argument}: " if argument else ""
+        raise InputError(f"{prefix}can't write {path}: {reason}; {way_out}") from error
+
+
+def lock(descriptor: int, path: Path) -> bool:
+    """Takes an open file for this process, until it is closed or the process ends.
+
+    Args:
+      descriptor: The open file.
+      path: Its path, for the message.
+
+    Returns:
+      Whether it was free.
+
+    Raises:
+      InputError: The file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"can't lock {path}: {error.strerror}; choose a folder on a file system with locks"
+        ) from error
+    return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -39,26 +76,76 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_and_sync(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> None:
+    """Writes a new file, in place of an old one, and flushes it; a kill leaves a part of it.
+
+    Args:
+      path: The file; its folder exists.
+      parts: The content, in order.
+      mode: The file's permissions from its first byte on, less the process's umask.
+
+    Raises:
+      OSError: It can't be written; there is no such file then.
+    """
+    path.unlink(missing_ok=True)
+    with _removed_on_failure(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(descriptor)
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o666) -> None:
     """Writes a whole file: afterwards `path` holds the old content or the new, never a part.
 
     Args:
       path: The file; its folder exists.
       content: Text is encoded as UTF-8.
+      mode: The file's permissions, less the process's umask.
 
     Raises:
       InputError: It can't be written (no space, no permission); the old content is still there.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}{_TEMPORARY_SUFFIX}")
-    with storage_errors(path):
-        try:
-            _write_new(temporary, data)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+    with storage_errors(path), _removed_on_failure(temporary):
+        write_and_sync(temporary, [data], mode=mode)
+        os.replace(temporary, path)
         sync_folder(path.parent)
+
+
+def append_and_sync(file: io.FileIO, data: bytes) -> None:
+    """Appends to an open file, whole or not at all, and flushes it.
+
+    Args:
+      file: Open for writing, without a buffer.
+      data: What is added.
+
+    Raises:
+      OSError: It can't be written; the file is as long as before.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        written = 0
+        while written < len(data):
+            written += file.write(data[written:])
+        os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def truncate_and_sync(file: io.FileIO, size: int) -> None:
+    """Cuts an open file off after `size` bytes and flushes it.
+
+    Raises:
+      OSError: It can't be done.
+    """
+    file.truncate(size)
+    os.fsync(file.fileno())
 
 
 def append_line(path: Path, line: str) -> None:
@@ -72,31 +159,20 @@ def append_line(path: Path, line: str) -> None:
       InputError: It can't be written; the file is as long as before.
     """
     with storage_errors(path), open(path, "r+b", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
-        data = f"{line}\n".encode()
-        try:
-            if file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(end)
-            raise
+        append_and_sync(file, f"{line}\n".encode())
 
 
-def drop_torn_line(path: Path) -> bool:
-    """Cuts off a last line without a line end, left by a killed program; returns if it did.
+def drop_torn_line(path: Path) -> None:
+    """Cuts off a last line without a line end, left by a killed program.
 
     Raises:
       InputError: The file can't be written.
     """
-    with storage_errors(path), open(path, "r+b") as file:
+    with storage_errors(path), open(path, "r+b", buffering=0) as file:
         content = file.read()
         whole = content.rfind(b"\n") + 1
-        if whole == len(content):
-            return False
-        file.truncate(whole)
-        os.fsync(file.fileno())
-        return True
+        if whole < len(content):
+            truncate_and_sync(file, whole)
 
 
 def is_leftover(name: str) -> bool:
@@ -111,9 +187,11 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    """Writes and flushes a file."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+@contextlib.contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    """Deletes a file if the operating system refuses something in the body."""
+    try:
+        yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

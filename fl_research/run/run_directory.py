@@ -3,9 +3,9 @@
 `flags.txt` is written first and says what the folder is for. A folder of other flags is refused,
 the same flags resume. One process at a time holds it, by a lock that the kernel frees when the
 process ends, however it ends. Small files are replaced whole; `metrics.csv` grows by whole lines.
+The constants are the names of all that a run's folder holds.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Mapping
@@ -18,23 +18,35 @@ from fl_research.run import record_files
 from fl_research.run.durable_files import (
     drop_torn_line,
     is_leftover,
+    lock,
     remove_leftovers,
     storage_errors,
     write_atomically,
 )
 from fl_research.run.record_files import MetricsRow
 
-_LOCK_NAME = ".lock"
+FLAGS = "flags.txt"
+RUN = "run.json"
+METRICS = "metrics.csv"
+LEDGER = "ledger.jsonl"
+EVALUATION = "evaluation.json"
+COHORT_SEED = "cohort_seed.secret"
+CHECKPOINTS = "checkpoints"
+FINAL_MODEL = "final_model"
+TENSORBOARD = "tensorboard"
+LOG = "run.log"
+REPORT_JSON = "report.json"
+REPORT_MARKDOWN = "report.md"
+_LOCK = ".lock"
 
 
 class RunDirectory:
     """One run's folder, held by this process until `close` (also a context manager)."""
 
-    def __init__(self, folder: Path, lock: int | None, *, is_resumed: bool) -> None:
+    def __init__(self, folder: Path, lock_descriptor: int | None) -> None:
         """Use `open` or `view`."""
-        self._lock = lock
+        self._lock_descriptor = lock_descriptor
         self.path = folder
-        self.is_resumed = is_resumed
 
     @classmethod
     def open(cls, folder: Path, *, flags_text: str) -> "RunDirectory":
@@ -48,34 +60,16 @@ class RunDirectory:
         Raises:
           InputError: The folder has other flags or other files, is in use, or can't be written.
         """
-        with storage_errors(folder):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                raise InputError(
-                    f"--output_dir: {folder} is not a folder; choose another --output_dir"
-                ) from None
-        flags_path = folder / "flags.txt"
-        if not flags_path.exists():
-            _require_empty(folder)
-        lock = _take_lock(folder)
-        try:
-            remove_leftovers(folder)
-            is_resumed = flags_path.exists()
-            if is_resumed:
-                _require_same_flags(folder, record_files.read_text(flags_path), flags_text)
-            else:
+        with storage_errors(folder, argument="--output_dir"):
+            _make_folder(folder)
+            if not (folder / FLAGS).exists():
                 _require_empty(folder)
-                write_atomically(flags_path, flags_text)
-            run_directory = cls(folder, lock, is_resumed=is_resumed)
-            if run_directory.metrics_path.exists():
-                drop_torn_line(run_directory.metrics_path)
-            with storage_errors(folder):
-                run_directory.checkpoints_path.mkdir(exist_ok=True)
-                run_directory.plots_path.mkdir(exist_ok=True)
-        except BaseException:
-            os.close(lock)
-            raise
+            run_directory = cls(folder, _take_lock(folder))
+            try:
+                run_directory._begin_or_resume(flags_text)
+            except BaseException:
+                run_directory.close()
+                raise
         return run_directory
 
     @classmethod
@@ -85,15 +79,15 @@ class RunDirectory:
         Raises:
           InputError: The folder is absent or is no run's folder.
         """
-        if not (folder / "flags.txt").is_file():
-            raise InputError(f"{folder} is not the folder of a run: it has no flags.txt")
-        return cls(folder, None, is_resumed=True)
+        if not (folder / FLAGS).is_file():
+            raise InputError(f"{folder} is not the folder of a run: it has no {FLAGS}")
+        return cls(folder, None)
 
     def close(self) -> None:
         """Lets the folder go; does nothing the second time."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
 
     def __enter__(self) -> "RunDirectory":
         """Returns itself."""
@@ -111,62 +105,47 @@ class RunDirectory:
     @property
     def flags_path(self) -> Path:
         """Returns `flags.txt`, which works as `--flagfile`."""
-        return self.path / "flags.txt"
+        return self.path / FLAGS
 
     @property
     def run_path(self) -> Path:
         """Returns `run.json`: status, versions, machine, seeds, times."""
-        return self.path / "run.json"
+        return self.path / RUN
 
     @property
     def metrics_path(self) -> Path:
         """Returns `metrics.csv`: a row a released round."""
-        return self.path / "metrics.csv"
+        return self.path / METRICS
 
     @property
     def ledger_path(self) -> Path:
         """Returns `ledger.jsonl`: the hash-chained record of releases."""
-        return self.path / "ledger.jsonl"
+        return self.path / LEDGER
 
     @property
     def evaluation_path(self) -> Path:
         """Returns `evaluation.json`: the final evaluation and baselines."""
-        return self.path / "evaluation.json"
+        return self.path / EVALUATION
 
     @property
     def checkpoints_path(self) -> Path:
         """Returns the folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def final_model_path(self) -> Path:
         """Returns the folder of the trained model."""
-        return self.path / "final_model"
-
-    @property
-    def plots_path(self) -> Path:
-        """Returns the folder of plots."""
-        return self.path / "plots"
-
-    @property
-    def report_markdown_path(self) -> Path:
-        """Returns `report.md`."""
-        return self.path / "report.md"
-
-    @property
-    def report_json_path(self) -> Path:
-        """Returns `report.json`."""
-        return self.path / "report.json"
+        return self.path / FINAL_MODEL
 
     @property
     def log_path(self) -> Path:
         """Returns `run.log`: the run's log, with TensorFlow's and the worker's output."""
-        return self.path / "run.log"
+        return self.path / LOG
 
     @property
     def tensorboard_path(self) -> Path:
         """Returns the folder of TensorBoard events."""
-        return self.path / "tensorboard"
+        return self.path / TENSORBOARD
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Replaces a JSON file of this folder; see `record_files.write_json`."""
@@ -177,11 +156,6 @@ class RunDirectory:
         """Reads a JSON file of this folder, None where it is absent; see `record_files`."""
         path = self.path / name
         return record_files.read_json(path) if path.exists() else None
-
-    def write_text(self, name: str, text: str) -> None:
-        """Replaces a text file of this folder."""
-        self._require_held()
-        write_atomically(self.path / name, text)
 
     def digests(self) -> dict[str, str]:
         """Returns the SHA-256 of each record that the ledger vouches for at the end of a run."""
@@ -201,40 +175,59 @@ class RunDirectory:
         """Returns all rows of `metrics.csv`; see `record_files.read_metrics`."""
         return record_files.read_metrics(self.metrics_path)
 
+    def _begin_or_resume(self, flags_text: str) -> None:
+        """Writes the flags of a new run or compares them; clears what a killed program left."""
+        remove_leftovers(self.path)
+        if self.flags_path.exists():
+            _require_same_flags(self.path, record_files.read_text(self.flags_path), flags_text)
+        else:
+            _require_empty(self.path)
+            write_atomically(self.flags_path, flags_text)
+        if self.metrics_path.exists():
+            drop_torn_line(self.metrics_path)
+
     def _require_held(self) -> None:
         """Refuses to write a folder that is not held."""
-        if self._lock is None:
+        if self._lock_descriptor is None:
             raise RuntimeError(f"{self.path} was opened for reading, or is closed")
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder and its parents where they are missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"--output_dir: {folder} is not a folder; choose another --output_dir"
+        ) from None
 
 
 def _take_lock(folder: Path) -> int:
     """Locks the folder for this process; returns the lock's file descriptor."""
-    with storage_errors(folder):
-        lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    path = folder / _LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        with storage_errors(folder):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.truncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except InputError as error:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace")
-        os.close(lock)
-        if isinstance(error.__cause__, BlockingIOError):
+        if not lock(descriptor, path):
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace")
             raise InputError(
                 f"--output_dir: {folder} is in use by process {holder}; wait for it, or choose "
                 "another --run_name"
-            ) from None
+            )
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except BaseException:
+        os.close(descriptor)
         raise
-    return lock
+    return descriptor
 
 
 def _require_empty(folder: Path) -> None:
     """Refuses a folder that has files but no flags."""
     names = sorted(path.name for path in folder.iterdir())
-    others = [name for name in names if name != _LOCK_NAME and not is_leftover(name)]
+    others = [name for name in names if name != _LOCK and not is_leftover(name)]
     if others:
         raise InputError(
-            f"--output_dir: {folder} has files of something else ({others[0]}) and no flags.txt; "
+            f"--output_dir: {folder} has files of something else ({others[0]}) and no {FLAGS}; "
             "choose another --run_name or --output_dir"
         )
 
@@ -250,7 +243,7 @@ def _require_same_flags(folder: Path, old: str, new: str) -> None:
         raise InputError(
             f"--{flag}: the run in {folder} has {_show(flag, before)}, this command has "
             f"{_show(flag, now)}; choose another --run_name or --output_dir, or resume that run "
-            f"with --flagfile={folder / 'flags.txt'}"
+            f"with --flagfile={folder / FLAGS}"
         )
 
 
@@ -261,7 +254,7 @@ def _parse_flags(text: str) -> dict[str, str]:
         if not line.strip() or line.startswith(("#", "//")):
             continue
         if not line.startswith("-"):
-            raise InputError(f"flags.txt: {line!r} is no flag; a value can't have a line end")
+            raise InputError(f"{FLAGS}: {line!r} is no flag; a value can't have a line end")
         name, equals, value = line.lstrip("-").partition("=")
         flags[name] = value if equals else "true"
     return flags

@@ -18,17 +18,8 @@ def flatten_state(state: Any) -> list[np.ndarray]:
 
     Args:
       state: A nest of lists, tuples, named tuples, mappings and attrs classes, as TFF returns it.
-
-    Raises:
-      TypeError: A leaf is not a number, a boolean or an array of them.
     """
-    arrays = []
-    for path, leaf in tree.flatten_with_path(state):
-        array = np.asarray(leaf)
-        if array.dtype.kind not in "biufc":
-            raise TypeError(f"{_name(path)} of the server state is no number: {type(leaf)}")
-        arrays.append(array)
-    return arrays
+    return [np.asarray(leaf) for leaf in tree.flatten(state)]
 
 
 def unflatten_state(template: Any, arrays: Sequence[np.ndarray]) -> Any:
@@ -55,7 +46,7 @@ def unflatten_state(template: Any, arrays: Sequence[np.ndarray]) -> Any:
                 f"{expected.dtype}{list(expected.shape)}; resume with the flags and the version "
                 "that wrote it"
             )
-    return tree.unflatten_as(template, [np.asarray(array) for array in arrays])
+    return tree.unflatten_as(template, list(arrays))
 
 
 def _name(path: tuple[Any, ...]) -> str:

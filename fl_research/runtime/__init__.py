@@ -17,9 +17,8 @@ import logging
 import os
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,19 +38,16 @@ class Runtime:
     Attributes:
       worker: The worker's process.
       log_path: Where TensorFlow and the worker write.
-      start_seconds: What starting took, the import of TFF included.
     """
 
     worker: WorkerProcess
     log_path: Path
-    start_seconds: float
 
 
 @contextlib.contextmanager
 def local_runtime(
     *,
     log_path: Path | None = None,
-    environment: Mapping[str, str] | None = None,
     call_timeout_seconds: float | None = None,
     redirect_stderr: bool = True,
 ) -> Iterator[Runtime]:
@@ -64,22 +60,19 @@ def local_runtime(
     Args:
       log_path: Takes what TensorFlow and the worker print; appended to. `None` uses a temporary
         file, deleted at the end unless the body raised an error.
-      environment: Added to the worker's environment, above the program's own and the defaults
-        (`TF_CPP_MIN_LOG_LEVEL=2`, `TF_ENABLE_ONEDNN_OPTS=1`).
       call_timeout_seconds: Longest time that one call to the worker may take, `None` for no limit.
       redirect_stderr: Whether this process's own TensorFlow output goes to the log, see `quiet`.
 
     Raises:
       WorkerError: The worker could not be started. In the body: it died or did not answer in time.
     """
-    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.enter_context(interrupts.sigterm_exits())
         if log_path is None:
             log_path = stack.enter_context(_temporary_log())
         if redirect_stderr:
             stack.enter_context(quiet(log_path))
-        worker = WorkerProcess(log_path, environment=environment)
+        worker = WorkerProcess(log_path)
         stack.callback(worker.stop)
         worker.start()
         # The import takes seconds; the worker needs 0.05 s and is up long before it is over.
@@ -90,7 +83,7 @@ def local_runtime(
         # Again, so that the worker ends before its context is dropped: after an interrupt a thread
         # of the context still waits for an answer, and dropping the context waits for that thread.
         stack.callback(worker.stop)
-        yield Runtime(worker=worker, log_path=log_path, start_seconds=time.monotonic() - started)
+        yield Runtime(worker=worker, log_path=log_path)
 
 
 @contextlib.contextmanager
@@ -184,9 +177,9 @@ def _temporary_log() -> Iterator[Path]:
     path.unlink(missing_ok=True)
 
 
-def _writes_to_descriptor_2(stream: object) -> bool:
+def _writes_to_descriptor_2(stream: TextIO) -> bool:
     """Returns whether a stream is plain standard error, not a notebook's or a test's."""
     try:
-        return stream.fileno() == 2  # type: ignore[attr-defined]
+        return stream.fileno() == 2
     except (AttributeError, OSError, ValueError):
         return False

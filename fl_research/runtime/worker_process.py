@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from fl_research.runtime import interrupts
@@ -64,10 +63,9 @@ class WorkerProcess:
     context belongs to as well (TFF keeps its contexts per thread), so start it where it is used.
     """
 
-    def __init__(self, log_path: Path, *, environment: Mapping[str, str] | None = None) -> None:
-        """Remembers where to log and what to add to the worker's environment."""
+    def __init__(self, log_path: Path) -> None:
+        """Remembers where to log."""
         self._log_path = log_path
-        self._environment = {**_DEFAULT_ENVIRONMENT, **os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._reservation: socket.socket | None = None
         self._port = 0
@@ -110,7 +108,7 @@ class WorkerProcess:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env=self._environment,
+                        env={**_DEFAULT_ENVIRONMENT, **os.environ},
                         start_new_session=True,
                     )
             except OSError as error:

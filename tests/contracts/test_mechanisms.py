@@ -111,7 +111,7 @@ def test_without_noise_and_with_a_large_clip_it_is_the_plain_mean(
     clients = [client(seed, norm=10.0) for seed in range(7)]
     result, _, _ = release(plan.query, plan.query.initial_global_state(), clients)
     divisor = 7 if plan.expected_release_event is None else sampling.expected_cohort_size
-    assert plan.details["expected_cohort_size"] == sampling.expected_cohort_size == 40
+    assert sampling.expected_cohort_size == 40
     total = np.sum([vector(one["update"]) for one in clients], axis=0, dtype=np.float64)
     np.testing.assert_allclose(vector(result) * divisor, total, rtol=1e-6, atol=1e-5)
     tf.nest.assert_same_structure(result, TEMPLATE["update"])
@@ -200,18 +200,16 @@ def test_a_client_weighs_nothing_extra_in_a_uniform_mean(name: str) -> None:
 @every_mechanism
 @every_sampling
 def test_the_noise_has_the_declared_size(name: str, sampling: ClientSampling) -> None:
-    """Chi-square over 100,000 values at a false-alarm probability of 1e-6."""
+    """Chi-square over 20,000 values at a false-alarm probability of 1e-6."""
     plan = make_plan(name, sampling)
     only_private(plan)
-    found = noise_self_test(plan, noise_key=(1, 1), values=100_000)
+    found = noise_self_test(plan, noise_key=(1, 1))
     assert found is not None
     assert found["passed"], found
     metrics = plan.query.derive_metrics(plan.query.initial_global_state())
     declared = plan.details["noise_stddev_of_sum"]
     assert float(metrics["noise_stddev_of_sum"]) == pytest.approx(declared, rel=1e-6)
     assert float(metrics["clip_norm"]) == pytest.approx(plan.details["clip_norm"], rel=1e-6)
-    of_mean = plan.details["noise_stddev_of_mean"] * sampling.expected_cohort_size
-    assert of_mean == pytest.approx(declared, rel=1e-12)
 
 
 @every_mechanism
@@ -330,8 +328,6 @@ def test_details_are_plain_json_with_what_the_report_needs(name: str) -> None:
         "clip_norm",
         "noise_multiplier",
         "noise_stddev_of_sum",
-        "noise_stddev_of_mean",
-        "expected_cohort_size",
         "parameters",
         "references",
     }

@@ -68,7 +68,7 @@ def _published_at(monkeypatch: pytest.MonkeyPatch, address: str, *contents: byte
     """Lets the catalog expect Telco at another address with these contents' checksums."""
     sha256s = [hashlib.sha256(content).hexdigest() for content in contents]
     changed = dataclasses.replace(
-        catalog.entry("telco_churn"), address=address, sha256s=tuple(sha256s)
+        catalog.entry("telco_churn"), origin=address, sha256s=tuple(sha256s)
     )
     monkeypatch.setitem(catalog._ENTRIES, "telco_churn", changed)
     return sha256s
@@ -168,7 +168,7 @@ def test_synthetic_is_generated_from_the_seed() -> None:
 def test_wrong_names_and_paths_are_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="dataset='telco' is unknown; choose one of synthetic, "):
         catalog.load("telco")
-    with pytest.raises(InputError, match="'synthetic' is generated"):
+    with pytest.raises(InputError, match="^data=mine.csv .*'synthetic', which is generated"):
         catalog.load("synthetic", path="mine.csv")
     with pytest.raises(InputError, match="absent"):
         catalog.load("telco_churn", path=str(tmp_path / "absent.csv"))

@@ -141,7 +141,7 @@ def test_build_from_what_a_user_says() -> None:
             {"population": 5, "clients_per_round": 1, "sampling_rate": 0.1},
             "exactly one of the two",
         ),
-        ("full", {"population": 5, "clients_per_round": 5}, "takes every client"),
+        ("full", {"population": 5, "clients_per_round": 5}, "do not go with sampling='full'"),
         ("full", {"population": 0}, "population=0"),
         ("poisson", {"population": 0, "clients_per_round": 1}, "population=0"),
         ("poisson", {"population": 5, "clients_per_round": 6}, "clients_per_round=6"),

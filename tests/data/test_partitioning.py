@@ -9,15 +9,6 @@ from fl_research.data.client_data import ClientData
 from fl_research.errors import InputError
 
 
-def test_by_column_takes_each_value_as_a_client() -> None:
-    ids = partitioning.by_column(["north", "south", "north"])
-    data = ClientData.from_rows({"inputs": np.arange(3.0)}, np.arange(3), ids)
-    assert list(data.client_ids) == ["north", "south"]
-    assert list(data.labels) == [0, 2, 1]
-    with pytest.raises(InputError, match="no value in row 1"):
-        partitioning.by_column(["north", None])
-
-
 def test_iid_is_even_and_ignores_the_order_of_rows() -> None:
     """Client by quarter of the table; chi-square, false alarm probability 1e-6."""
     ids = partitioning.iid(10_003, 20, seed=0)

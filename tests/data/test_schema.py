@@ -195,7 +195,7 @@ def test_cells_that_the_schema_refuses(cells, wanted):
 
 
 def test_tables_that_the_schema_refuses():
-    with pytest.raises(InputError, match="no column 'months' of the schema: did you mean 'month'"):
+    with pytest.raises(InputError, match="no column 'months' of the schema; did you mean 'month'"):
         encode(table().rename(columns={"months": "month"}), SCHEMA)
     with pytest.raises(InputError, match="empty"):
         encode(table().iloc[:0], SCHEMA)
@@ -232,29 +232,32 @@ LABEL = {"name": "y", "kind": "label", "values": ["a", "b"]}
 @pytest.mark.parametrize(
     ("columns", "wanted"),
     [
-        ([NUMBER | {"kind": "numeric"}, LABEL], "'x': kind 'numeric' must be one of client, label"),
-        ([NUMBER | {"minimun": 0}, LABEL], "'x' has an unknown field 'minimun': did you mean"),
-        ([NUMBER | {"minimum": 1}, LABEL], "minimum 1.0 must be below maximum 1.0"),
-        ([NUMBER | {"maximum": None}, LABEL], "maximum None must be a number"),
-        ([NUMBER | {"maximum": True}, LABEL], "maximum True must be a number"),
-        ([NUMBER | {"minimum": -1, "scale": "log1p"}, LABEL], "must be above -1"),
-        ([NUMBER | {"if_missing": 2}, LABEL], r"if_missing 2.0 must be in \[0.0, 1.0\]"),
-        ([NUMBER | {"if_missing": "mean"}, LABEL], "if_missing 'mean' must be"),
+        (
+            [NUMBER | {"kind": "numeric"}, LABEL],
+            "kind='numeric' is unknown; choose one of client, label",
+        ),
+        ([NUMBER | {"minimun": 0}, LABEL], "'x' has an unknown field 'minimun'; did you mean"),
+        ([NUMBER | {"minimum": 1}, LABEL], "minimum=1.0 is not below maximum=1.0"),
+        ([NUMBER | {"maximum": None}, LABEL], "maximum=None is no number"),
+        ([NUMBER | {"maximum": True}, LABEL], "maximum=True is no number"),
+        ([NUMBER | {"minimum": -1, "scale": "log1p"}, LABEL], "give more than -1"),
+        ([NUMBER | {"if_missing": 2}, LABEL], r"if_missing=2.0 is out of bounds.*\[0.0, 1.0\]"),
+        ([NUMBER | {"if_missing": "mean"}, LABEL], "if_missing='mean' is unknown"),
         ([NUMBER | {"if_unknown": "zeros"}, LABEL], "does not belong to kind 'number'"),
-        ([NUMBER | {"if_out_of_bounds": "wrap"}, LABEL], "must be one of clip, drop_row, error"),
-        ([NUMBER | {"name": ""}, LABEL], "column name '' must be a text"),
+        ([NUMBER | {"if_out_of_bounds": "wrap"}, LABEL], "choose one of clip, drop_row, error"),
+        ([NUMBER | {"name": ""}, LABEL], "column name='' is no name"),
         ([{"kind": "ignore"}, LABEL], "has no 'name'"),
-        (["x", LABEL], "a column is 'x'"),
+        (["x", LABEL], "column='x' is not an object"),
         ([NUMBER, NUMBER, LABEL], "'x' is described twice"),
-        ([NUMBER], "kind 'label'.* exactly one"),
-        ([NUMBER, LABEL, LABEL | {"name": "z"}], r"\['y', 'z'\]; there must be exactly one"),
+        ([NUMBER], "kind 'label'; give exactly one"),
+        ([NUMBER, LABEL, LABEL | {"name": "z"}], r"\['y', 'z'\] .*; give exactly one"),
         ([LABEL, {"name": "a", "kind": "client"}, {"name": "b", "kind": "client"}], "at most one"),
         ([LABEL], "describe a feature"),
-        ([NUMBER, LABEL | {"positive": "c"}], "positive 'c' must be one of values"),
-        ([NUMBER, LABEL | {"values": ["a"]}], "must be 2 or more distinct texts"),
-        ([NUMBER, LABEL | {"values": "ab"}], "values 'ab' must be"),
+        ([NUMBER, LABEL | {"positive": "c"}], "positive='c' is none of values"),
+        ([NUMBER, LABEL | {"values": ["a"]}], "give 2 or more distinct texts"),
+        ([NUMBER, LABEL | {"values": "ab"}], "values='ab' is not possible"),
         ([NUMBER, LABEL | {"values": ["a", " a"]}], "distinct"),
-        ([NUMBER, LABEL | {"if_unknown": "zeros"}], "error or drop_row for a label"),
+        ([NUMBER, LABEL | {"if_unknown": "zeros"}], "does not go with a label"),
         ([NUMBER, LABEL | {"values": ["a", ""]}], "'' is a value of column 'y' and one of missing"),
         ([], "columns is missing or empty"),
     ],

@@ -65,13 +65,13 @@ def test_infer_refusals_say_the_way_out():
     kept = records[["n", "churn"]]
     for table_, options, wanted in (
         (records[["note", "churn"]], {"positive_label": "leave"}, "'note' has 201 distinct texts"),
-        (kept, {}, "positive_label None must be one of .*leave, stay"),
-        (kept, {"positive_label": "Leave"}, "positive_label 'Leave' must be one of"),
-        (kept, {"client_column": "m"}, "client_column 'm' is not in the table"),
-        (kept, {"drop_columns": ("nn",)}, "drop_columns 'nn' .* did you mean 'n'"),
+        (kept, {}, "positive_label=None .*one of leave, stay"),
+        (kept, {"positive_label": "Leave"}, "positive_label='Leave' is none of"),
+        (kept, {"client_column": "m"}, "client_column='m' is not in the table"),
+        (kept, {"drop_columns": ("nn",)}, "drop_columns='nn' .* did you mean 'n'"),
         (kept, {"client_column": "churn"}, "name one column twice"),
         (records[["n", "same"]], {"label_column": "same"}, "'same' does not vary"),
-        (records[["none", "churn"]], {}, "'none' has no values: drop it"),
+        (records[["none", "churn"]], {}, "'none' has no values; drop it"),
     ):
         with pytest.raises(InputError, match=wanted):
             Schema.infer(table_, **{"label_column": "churn"} | options)

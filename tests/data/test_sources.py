@@ -161,12 +161,12 @@ def test_checksum_is_of_the_bytes(tmp_path):
         ("a.csv", "a,b\n".encode("utf-16"), {}, ["position 0", "--encoding=utf-16"]),
         ("a.jsonl", b'{"a": "\xe9"}', {}, ["not utf-8", "position 7", "--encoding"]),
         ("a.csv", b"a,b\n1,2\n", {"encoding": "ebcdic"}, ["'ebcdic' is not known"]),
-        ("a.csv", b"a,b\n1,2\n", {"delimiter": ",,"}, ["delimiter ',,'"]),
-        ("a.csv", b"a,b\n1,2\n", {"skip_rows": 9}, ["fewer lines than skip_rows 9"]),
+        ("a.csv", b"a,b\n1,2\n", {"delimiter": ",,"}, ["delimiter=',,'"]),
+        ("a.csv", b"a,b\n1,2\n", {"skip_rows": 9}, ["fewer lines than skip_rows=9"]),
         ("a.csv", b"plan,b\n1,2\n", {"columns": ("paln",)}, ["'paln'", "mean 'plan'", "plan, b"]),
         ("a.csv", b"1,2\n", {"header": False, "columns": ("x",)}, ["2 columns", "names 1"]),
-        ("a.csv", b"a,b\n1,2\n", {"query": "SELECT 1"}, ["query 'SELECT 1'", "not apply"]),
-        ("a.jsonl", b'{"a": 1}', {"delimiter": ";"}, ["delimiter ';' does not apply"]),
+        ("a.csv", b"a,b\n1,2\n", {"query": "SELECT 1"}, ["query='SELECT 1'", "not apply"]),
+        ("a.jsonl", b'{"a": 1}', {"delimiter": ";"}, ["delimiter=';' does not apply"]),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', {}, ["line 2 is not JSON"]),
         ("a.jsonl", b"[1]\n", {}, ["line 1 is a list"]),
         ("a.json", b'{"data": [{"a": 1}]}', {}, ["is an object", "list is at data"]),
@@ -192,7 +192,7 @@ def test_missing_addresses_are_refused(tmp_path):
     assert "nor a folder" in refusal(tmp_path / "nowhere" / "a.csv")
     (tmp_path / "empty").mkdir()
     assert "no readable file" in refusal(tmp_path / "empty")
-    assert "s3:// cannot be read" in refusal("s3://user:hush@bucket/a.csv")
+    assert "unknown scheme s3://" in refusal("s3://user:hush@bucket/a.csv")
 
 
 def test_sqlite_is_read_and_never_written(tmp_path):
@@ -333,15 +333,15 @@ def test_http_refusals_never_tell_the_token(api, monkeypatch):
     monkeypatch.setenv("TWO_LINES", http_api.TOKEN + "\nX-Other: 1")
     token = {"bearer_token_env": "GOOD"}
     refused = [
-        ("/api/rows", {}, "refuses access (HTTP 401): name the environment variable"),
-        ("/api/rows", {"bearer_token_env": "WRONG"}, "token in $WRONG was not accepted"),
+        ("/api/rows", {}, "refuses access (HTTP 401); name the environment variable"),
+        ("/api/rows", {"bearer_token_env": "WRONG"}, "check the token in $WRONG"),
         ("/api/rows", {"bearer_token_env": "TWO_LINES"}, "set it to the token alone"),
-        ("/api/rows", {"bearer_token_env": "UNSET_TOKEN"}, "no such environment variable"),
+        ("/api/rows", {"bearer_token_env": "UNSET_TOKEN"}, "is no environment variable"),
         ("/api/rows", token, "an object, not a list of objects"),
         ("/api/rows", token | {"json_path": "data.item"}, "did you mean 'items'"),
-        ("/api/rows", token | {"query": "SELECT 1"}, "query 'SELECT 1' does not apply"),
+        ("/api/rows", token | {"query": "SELECT 1"}, "query='SELECT 1' does not apply"),
         ("/api/none", token, "HTTP 404"),
-        ("/broken", token, "HTTP 503: try again later"),
+        ("/broken", token, "HTTP 503; try again later"),
         ("/slow", token, "did not answer in 0.3 s"),
         ("/login.csv", token, "web page"),
         ("/thing", token, "'image/png'"),

@@ -90,7 +90,7 @@ def _table_flags(table: Path, **changed: str | None) -> list[str]:
 
 
 WRONG_FLAGS = {
-    "unknown mechanism": (["--mechanism=magic"], r"mechanism='magic' is unknown; use one of"),
+    "unknown mechanism": (["--mechanism=magic"], r"mechanism='magic' is unknown; choose one of"),
     "unknown model": (["--model=forest"], r"model.*forest.*unknown.*mlp"),
     "unknown dataset": (["--dataset=bank"], r"--dataset=bank is unknown; choose from"),
     "unknown partition": (["--partition=odd"], r"--partition=odd is unknown; choose from"),
@@ -103,12 +103,12 @@ WRONG_FLAGS = {
     ),
     "impossible target": (["--target_epsilon=1e-9"], r"target_epsilon=1e-09"),
     "negative target": (["--target_epsilon=-1"], r"target_epsilon=-1"),
-    "delta too large": (["--delta=1"], r"delta=1.0 must be between 0 and 1"),
-    "delta zero": (["--delta=0"], r"delta=0.0 must be between 0 and 1"),
+    "delta too large": (["--delta=1"], r"delta=1.0 does not lie between 0 and 1"),
+    "delta zero": (["--delta=0"], r"delta=0.0 does not lie between 0 and 1"),
     "zero clip": (["--clip_norm=0"], r"clip_norm=0.*above 0"),
     "negative clip": (["--clip_norm=-1"], r"clip_norm=-1.*above 0"),
     "negative noise": (["--noise_multiplier=-1"], r"noise_multiplier=-1"),
-    "no rounds": (["--rounds=0"], r"rounds=0 must be at least 1"),
+    "no rounds": (["--rounds=0"], r"rounds=0 is not possible"),
     "clip without a mechanism": (
         ["--mechanism=none", "--clip_norm=1"],
         r"--clip_norm=1.0 belongs to --mechanism=gaussian or adaptive_gaussian",
@@ -132,7 +132,7 @@ WRONG_FLAGS = {
     "bad hidden sizes": (["--model=mlp", "--mlp_hidden_sizes=8,x"], r"--mlp_hidden_sizes=8,x"),
     "table flag without table": (
         ["--label_column=x"],
-        r"--label_column belongs to --dataset=table",
+        r"--label_column=x belongs to --dataset=table",
     ),
     "partition flag": (["--partition_clients=5"], r"--partition_clients=5 belongs to --partition"),
     "partition without clients": (
@@ -145,7 +145,7 @@ WRONG_FLAGS = {
     "weights under noise": (["--weighting=examples"], r"weighting='?examples"),
     "momentum without one": (
         ["--client_optimizer=adam", "--client_momentum=0.9"],
-        r"--client_momentum: 0.9",
+        r"--client_momentum=0.9",
     ),
 }
 

@@ -15,6 +15,7 @@ from absl.testing import flagsaver
 from experiments import plan_privacy
 from fl_research.errors import InputError
 from fl_research.privacy import published
+from fl_research.privacy.rounding import rounded_up
 
 ROOT = Path(__file__).resolve().parents[2]
 Answer = Callable[..., dict[str, Any]]
@@ -128,7 +129,7 @@ def test_the_table_says_what_the_json_says(run: Callable[..., str]) -> None:
     setting = {"sampling_rate": 0.02, "delta": 1e-5, "noise_multiplier": 1.0, "rounds": 50}
     text, given = run(**setting), json.loads(run(format="json", **setting))
     for value in given["epsilon"].values():
-        assert f"{value:.6g}" in text
+        assert rounded_up(value, 6) in text
     assert "add_or_remove_one" in text and "orders 1.1 to 10.9" in text
 
 
@@ -143,7 +144,7 @@ def test_the_table_says_what_the_json_says(run: Callable[..., str]) -> None:
         ({"population": 5}, "clients_per_round=10.0"),
         ({"sampling_rate": 0.1}, "exactly one"),
         ({"clients_per_round": None}, "exactly one"),
-        ({"sampling": "full"}, "leave out"),
+        ({"sampling": "full"}, "do not go with sampling='full'"),
         ({"sampling": "fixed_size", "clients_per_round": 2.5}, "whole number"),
         ({"noise_multiplier": None}, "noise_multiplier or target_epsilon"),
         ({"noise_multiplier": -1.0}, "noise_multiplier=-1.0"),
@@ -179,7 +180,7 @@ def test_a_large_delta_is_warned_of_outside_the_json() -> None:
         "--format=json",
     )
     assert result.returncode == 0 and json.loads(result.stdout)["delta"] == 0.02
-    assert result.stderr.startswith("warning: delta=0.02 is not below 1 / population")
+    assert result.stderr.startswith("warning: delta=0.02 is not below 1 / 100")
 
 
 def test_wrong_input_on_the_command_line_is_one_line() -> None:
@@ -204,7 +205,7 @@ def test_published_values_are_printed_and_a_wrong_one_fails(
 
     assert main(chosen) == 0
     text = capsys.readouterr().out
-    assert "1.2585747" in text and "needs matrix mechanism (later)" in text
+    assert "1.2585748" in text and "needs matrix mechanism (later)" in text
     assert main([row.replace("1.26", "1.36") for row in chosen]) == 1
     assert "OUT OF TOLERANCE" in capsys.readouterr().out
 

@@ -232,7 +232,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "ledger forged: more noise": (
         _forge_ledger(_forge_noise),
-        r"\.event: expected .*'noise_multiplier': 1\.0.*found .*'noise_multiplier': 2\.0",
+        r"emitted .*'noise_multiplier': 2\.0.* where the plan expects .*'noise_multiplier': 1\.0",
     ),
     "ledger forged: another cohort, report written again": (
         _with_new_report(_forge_ledger(lambda x: x[1][1].update(cohort_size=1))),
@@ -240,7 +240,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "ledger forged: relation, report written again": (
         _forge_ledger(lambda x: x[0][1].update(neighboring_relation="replace_one")),
-        r"plan\.neighboring_relation: expected add_or_remove_one, found replace_one",
+        r"neighboring_relation='replace_one' does not go with poisson sampling",
     ),
     "ledger forged: release before its round": (
         _forge_ledger(lambda x: x.insert(3, x.pop(4))),
@@ -261,6 +261,11 @@ def test_tampering_is_found(run: Path, capsys: pytest.CaptureFixture[str], tampe
     assert "✗" in output
 
 
+def test_one_mismatch_is_counted_as_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TAMPERINGS["flags.txt edited"][0](run)
+    assert "1 mismatch; do not rely" in _verify(run, capsys)[1]
+
+
 def test_untouched_folder_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, output = _verify(run, capsys)
     assert code == 0
@@ -279,6 +284,7 @@ def test_untouched_folder_passes(run: Path, capsys: pytest.CaptureFixture[str]) 
         {"sampling": "fixed_size", "noise_multiplier": 2.0},
         {"sampling": "full", "noise_multiplier": 5.0},
         {"rows": 5, "noise_seed": 3, "delta": 0.01},
+        {"rounds": 0},
     ],
     ids=[
         "no privacy",
@@ -287,12 +293,15 @@ def test_untouched_folder_passes(run: Path, capsys: pytest.CaptureFixture[str]) 
         "fixed size",
         "full",
         "rows, noise seed, large delta",
+        "no release",
     ],
 )
 def test_other_runs_pass(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]
 ) -> None:
-    folder = example_run.write(tmp_path / "run", Example(rounds=4, clients=300, **settings))
+    folder = example_run.write(
+        tmp_path / "run", Example(**{"rounds": 4, "clients": 300} | settings)
+    )
     run_report.write(folder)
     code, output = _verify(folder, capsys)
     assert code == 0, output
@@ -323,6 +332,7 @@ def test_command_fails_on_an_edit_and_on_a_missing_folder(run: Path, tmp_path: P
     edited = _command(f"--run={run}")
     assert edited.returncode == 1
     assert "report.json privacy.epsilon: expected" in edited.stdout
+    assert "3 mismatches; do not rely" in edited.stdout
     missing = _command(f"--run={tmp_path / 'nowhere'}")
     assert missing.returncode == 2
     assert re.fullmatch(r"error: --run=\S+ is not a folder.*\n", missing.stderr)

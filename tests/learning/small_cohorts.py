@@ -65,7 +65,7 @@ def model(name: str) -> tff.learning.models.FunctionalModel:
 
 
 def optimizer(name: str, learning_rate: float, **settings: float) -> Any:
-    """An optimiser by name."""
+    """An optimizer by name."""
     return build_optimizer(OptimizerConfig(name=name, learning_rate=learning_rate, **settings))
 
 

@@ -212,10 +212,10 @@ def test_epochs_visit_every_row_once_in_orders_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"local_epochs": 0}, "local_epochs: 0"),
-        ({"batch_size": -1}, "batch_size: -1"),
-        ({"local_steps": 0}, "local_steps: 0"),
-        ({"weighting": "rows"}, "weighting: 'rows'.*uniform, examples"),
+        ({"local_epochs": 0}, "local_epochs=0"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"local_steps": 0}, "local_steps=0"),
+        ({"weighting": "rows"}, "weighting='rows'.*uniform, examples"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict, words: str) -> None:
@@ -236,5 +236,5 @@ def test_model_without_named_features_is_refused() -> None:
             loss_fn=lambda output, label, sample_weight=None: tf.constant(0.0),
             input_spec=spec,
         )
-        with pytest.raises(InputError, match="input_spec .* features by name"):
+        with pytest.raises(InputError, match="input_spec=.* features by name"):
             client_update.client_block_type(model)

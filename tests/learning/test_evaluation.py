@@ -140,7 +140,7 @@ def test_type_of_the_evaluation() -> None:
 
 
 def test_too_few_bins_are_refused() -> None:
-    with pytest.raises(InputError, match="num_bins: 1"):
+    with pytest.raises(InputError, match="num_bins=1"):
         build_evaluation(small_cohorts.model("logistic_regression"), num_bins=1)
 
 

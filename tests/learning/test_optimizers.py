@@ -1,4 +1,4 @@
-"""Optimisers by name: the table is complete, each trains, wrong settings are refused."""
+"""Optimizers by name: the table is complete, each trains, wrong settings are refused."""
 
 import inspect
 
@@ -12,27 +12,17 @@ from fl_research.learning import optimizers
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
 from tests.learning import small_cohorts
 
-# Settings that TFF offers and that are left at its defaults here.
-NOT_OFFERED = {
-    "beta_2_decay",
-    "epsilon_1",
-    "epsilon_2",
-    "clip_threshold",
-    "relative_step",
-}
-
 
 def test_table_is_what_tff_has() -> None:
-    """Every builder of this TFF has a name, with every setting that it takes."""
-    found = {}
-    for name, builder in inspect.getmembers(tff.learning.optimizers, inspect.isfunction):
-        if name.startswith("build_"):
-            found[name] = set(inspect.signature(builder).parameters) - NOT_OFFERED
-    table = {
-        builder: {"learning_rate", *settings}
-        for builder, settings in optimizers._OPTIMIZERS.values()
+    """Every builder of this TFF has a name, and sgd's alone takes a momentum."""
+    found = {
+        name: builder
+        for name, builder in inspect.getmembers(tff.learning.optimizers, inspect.isfunction)
+        if name.startswith("build_")
     }
-    assert table == found
+    assert set(optimizers._BUILDERS.values()) == set(found)
+    with_momentum = [n for n, b in found.items() if "momentum" in inspect.signature(b).parameters]
+    assert with_momentum == [optimizers._BUILDERS["sgd"]]
     assert optimizers.names() == (
         *("adafactor", "adagrad", "adam", "adamw", "rmsprop", "sgd", "yogi"),
     )
@@ -40,7 +30,7 @@ def test_table_is_what_tff_has() -> None:
 
 @pytest.mark.parametrize("name", optimizers.names())
 def test_each_trains_at_clients_and_server(name: str, tff_runtime: None) -> None:
-    """Two rounds move the weights as the same optimiser does step by step, to 0.5 % of the move.
+    """Two rounds move the weights as the same optimizer does step by step, to 0.5 % of the move.
 
     Not closer, because the adaptive ones divide by the size of the gradient: where a gradient is
     zero but for rounding, the rounding decides the step.
@@ -90,26 +80,20 @@ def test_settings_reach_tff() -> None:
     hparams = build_optimizer(config)
     state = hparams.initialize(tf.TensorSpec([2], tf.float32))
     assert (state["learning_rate"], state["momentum"]) == (0.25, 0.75)
-    adam = build_optimizer(OptimizerConfig(name="adam", learning_rate=0.1, beta_1=0.5))
-    state = adam.initialize(tf.TensorSpec([2], tf.float32))
-    assert (state["beta_1"], state["beta_2"]) == (0.5, 0.999)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"name": "lamb", "learning_rate": 0.1}, "optimizer: 'lamb'.*adam.*sgd"),
-        ({"learning_rate": 0.0}, "learning_rate: 0.0"),
-        ({"learning_rate": -1.0}, "learning_rate: -1.0"),
-        ({"learning_rate": float("nan")}, "learning_rate: nan"),
-        ({"learning_rate": float("inf")}, "learning_rate: inf"),
-        ({"learning_rate": 0.1, "momentum": 1.0}, "momentum: 1.0"),
-        ({"learning_rate": 0.1, "momentum": -0.1}, "momentum: -0.1"),
-        ({"name": "adam", "learning_rate": 0.1, "momentum": 0.9}, "momentum: 0.9.*adam.*sgd"),
-        ({"name": "adam", "learning_rate": 0.1, "beta_1": 1.0}, "beta_1: 1.0"),
-        ({"name": "adam", "learning_rate": 0.1, "epsilon": 0.0}, "epsilon: 0.0"),
-        ({"name": "adamw", "learning_rate": 0.1, "weight_decay": -0.1}, "weight_decay: -0.1"),
-        ({"name": "sgd", "learning_rate": 0.1, "decay": 0.9}, "decay: 0.9.*sgd.*rmsprop"),
+        ({"name": "lamb", "learning_rate": 0.1}, "^optimizer='lamb' is unknown.*adam.*sgd"),
+        ({"learning_rate": 0.0}, "^learning_rate=0.0"),
+        ({"learning_rate": -1.0}, "^learning_rate=-1.0"),
+        ({"learning_rate": float("nan")}, "^learning_rate=nan"),
+        ({"learning_rate": float("inf")}, "^learning_rate=inf"),
+        ({"learning_rate": 0.1, "momentum": 1.0}, "^momentum=1.0"),
+        ({"learning_rate": 0.1, "momentum": -0.1}, "^momentum=-0.1"),
+        ({"name": "adam", "learning_rate": 0.1, "momentum": 0.9}, "^momentum=0.9.*adam.*sgd"),
+        ({"learning_rate": 0.1, "momentum": float("nan")}, "^momentum=nan"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict, words: str) -> None:

@@ -15,12 +15,12 @@ def test_families_are_found_by_file_name() -> None:
     assert {"logistic_regression", "mlp"} <= set(registry.names())
     assert "registry" not in registry.names()
     assert registry.load("mlp") is mlp
-    with pytest.raises(InputError, match="model: 'resnet'.*logistic_regression, mlp"):
+    with pytest.raises(InputError, match="model='resnet' is unknown.*logistic_regression, mlp"):
         registry.load("resnet")
 
 
 def test_settings_are_read_without_tensorflow() -> None:
-    """A command line may list models, optimisers and metrics before TensorFlow is imported."""
+    """A command line may list models, optimizers and metrics before TensorFlow is imported."""
     program = (
         "import sys\n"
         "from fl_research.models import registry\n"
@@ -68,5 +68,5 @@ def test_mlp_starts_with_the_variance_of_he_and_glorot() -> None:
 
 @pytest.mark.parametrize("sizes", [(), (0,), (8, -1)])
 def test_mlp_without_a_hidden_layer_is_refused(sizes: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="hidden_sizes: .*logistic_regression"):
+    with pytest.raises(InputError, match="hidden_sizes=.*logistic_regression"):
         mlp.Config(hidden_sizes=sizes)

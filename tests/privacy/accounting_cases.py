@@ -13,6 +13,7 @@ from fl_research.data.client_sampling import (
     PoissonSampling,
 )
 from fl_research.privacy import accounting
+from fl_research.privacy.accountants import EpsilonByAccountant
 
 Gaussian = dp_accounting.GaussianDpEvent
 ADD_OR_REMOVE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -31,7 +32,7 @@ def fixed_size(cohort_size: int) -> FixedSizeSampling:
 
 def epsilons(
     sampling: ClientSampling, noise: float, releases: int = 1, delta: float = DELTA
-) -> accounting.EpsilonByAccountant:
+) -> EpsilonByAccountant:
     event = accounting.repeated_event(Gaussian(noise), releases, sampling)
     return accounting.epsilon_by_accountant(event, delta, accounting.relation_for(sampling)[0])
 

@@ -13,7 +13,7 @@ from fl_research.data.client_sampling import (
     ClientSampling,
 )
 from fl_research.errors import InputError
-from fl_research.privacy import accounting
+from fl_research.privacy import accountants, accounting, composition
 from fl_research.privacy.releases import Release
 from tests.privacy.accounting_cases import (
     ADD_OR_REMOVE,
@@ -113,7 +113,7 @@ def integrated_divergence(rate: float, noise: float, order: float) -> float:
 def test_rdp_is_the_integral(rate: float, noise: float, order: float) -> None:
     releases = 7
     event = accounting.repeated_event(Gaussian(noise), releases, poisson(rate))
-    epsilon = accounting.rdp_epsilon(event, DELTA, ADD_OR_REMOVE, orders=[order], classic=True)
+    epsilon = accountants.rdp_epsilon(event, DELTA, ADD_OR_REMOVE, orders=[order], classic=True)
     assert epsilon is not None
     divergence = (epsilon - math.log(1 / DELTA) / (order - 1)) / releases
     assert divergence == pytest.approx(integrated_divergence(rate, noise, order), rel=1e-7)
@@ -145,7 +145,7 @@ def test_fixed_size_divergence_of_order_two_by_hand() -> None:
     """Wang, Balle, Kasiviswanathan 2019, theorem 9, with a sensitivity of two clip norms."""
     noise, cohort = 3.0, 500
     event = accounting.repeated_event(Gaussian(noise), 1, fixed_size(cohort))
-    epsilon = accounting.rdp_epsilon(event, DELTA, REPLACE, orders=[2], classic=True)
+    epsilon = accountants.rdp_epsilon(event, DELTA, REPLACE, orders=[2], classic=True)
     assert epsilon is not None
     unsampled = 2 * 2**2 / (2 * noise**2)
     growth = min(4 * math.expm1(unsampled), 2 * math.exp(unsampled))
@@ -207,11 +207,11 @@ def releases(*multipliers: float) -> list[Release]:
 def test_float32_jitter_is_one_group_at_the_least_noise() -> None:
     jittered = [1.0 + jitter for jitter in (3e-7, 0.0, -4e-7, 1e-7)]
     event = accounting.compose(releases(*jittered), poisson(0.1))
-    assert accounting.releases_in(event) == (
+    assert composition.releases_in(event) == (
         (dp_accounting.PoissonSampledDpEvent(0.1, Gaussian(1 - 4e-7)), 4),
     )
     apart = accounting.compose(releases(2.0, 1.0, 2.0, 1.00001), FULL)
-    assert accounting.releases_in(apart) == (
+    assert composition.releases_in(apart) == (
         (Gaussian(1.0), 1),
         (Gaussian(1.00001), 1),
         (Gaussian(2.0), 2),
@@ -327,17 +327,25 @@ def test_the_best_true_positive_rate_is_reached_by_randomised_response() -> None
         accounting.best_true_positive_rate(1.0, 0.0, 2)
 
 
-def test_zcdp_bounds_the_exact_epsilon_and_has_no_sampling() -> None:
+def test_zcdp_bounds_the_exact_epsilon_and_is_not_amplified() -> None:
     """rho + 2 sqrt(rho log(1/delta)) bounds epsilon (Bun and Steinke 2016)."""
     event = accounting.compose(releases(*[10.0] * 100, 5.0), FULL)
     rho = accounting.zcdp_rho(event)
     assert rho == pytest.approx(100 / 200 + 1 / 50)
     exact = exact_gaussian_epsilon((100 / 100 + 1 / 25) ** -0.5, 1, DELTA)
     assert exact < rho + 2 * math.sqrt(rho * math.log(1 / DELTA)) < 1.3 * exact
-    assert accounting.zcdp_rho(accounting.compose(releases(1.0), poisson(0.1))) is None
+    assert accounting.zcdp_rho(accounting.compose(releases(1.0), poisson(0.1))) == 0.5
+    assert accounting.zcdp_rho(accounting.compose(releases(1.0), fixed_size(10))) == 2.0
     assert accounting.zcdp_rho(accounting.compose(releases(0.0), FULL)) == math.inf
 
 
+@pytest.mark.parametrize("delta", [1 / 3000, 0.5])
+def test_a_delta_of_one_over_the_clients_is_warned_of(delta: float) -> None:
+    warning = accounting.large_delta_warning(delta, 3000)
+    assert warning is not None and f"delta={delta:g} is not below 1 / 3,000" in warning
+    assert accounting.large_delta_warning(1 / 3001, 3000) is None
+
+
 def test_every_accountant_is_described() -> None:
-    assert set(accounting.ACCOUNTANT_DESCRIPTIONS) == set(epsilons(FULL, 1.0))
-    assert all("dp-accounting" in text for text in accounting.ACCOUNTANT_DESCRIPTIONS.values())
+    assert set(accountants.ACCOUNTANT_DESCRIPTIONS) == set(epsilons(FULL, 1.0))
+    assert all("dp-accounting" in text for text in accountants.ACCOUNTANT_DESCRIPTIONS.values())

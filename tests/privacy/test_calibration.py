@@ -12,6 +12,8 @@ from fl_research.data.client_sampling import (
 )
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
+from fl_research.privacy.accountants import fits
+from fl_research.privacy.calibration import max_releases
 from tests.privacy.accounting_cases import (
     DELTA,
     FULL,
@@ -53,7 +55,7 @@ def test_calibrated_noise_is_the_least_that_keeps_the_target(
     jittered = float(np.float32(noise)) * (1 - 2**-23)
     assert claimed(sampling, jittered, rounds) <= target
     assert claimed(sampling, noise * (1 - 2e-4), rounds) > target
-    fitting = accounting.max_releases(
+    fitting = max_releases(
         noise_multiplier=noise, target_epsilon=target, delta=DELTA, sampling=sampling, limit=9999
     )
     assert fitting == rounds
@@ -62,7 +64,7 @@ def test_calibrated_noise_is_the_least_that_keeps_the_target(
 @pytest.mark.parametrize("sampling", [poisson(0.01), fixed_size(10)])
 def test_max_releases_is_the_last_that_fits(sampling: ClientSampling) -> None:
     def fitting(limit: int) -> int:
-        return accounting.max_releases(
+        return max_releases(
             noise_multiplier=2.0, target_epsilon=1.0, delta=DELTA, sampling=sampling, limit=limit
         )
 
@@ -71,13 +73,13 @@ def test_max_releases_is_the_last_that_fits(sampling: ClientSampling) -> None:
     assert fitting(count) == count and (count == 0 or fitting(count - 1) == count - 1)
     event = accounting.repeated_event(Gaussian(2.0), count, sampling)
     relation, _ = accounting.relation_for(sampling)
-    assert accounting.fits(event, DELTA, relation, 1.0)
+    assert fits(event, DELTA, relation, 1.0)
     event = accounting.repeated_event(Gaussian(2.0), count + 1, sampling)
-    assert not accounting.fits(event, DELTA, relation, 1.0)
+    assert not fits(event, DELTA, relation, 1.0)
 
 
 def test_no_release_fits_without_noise() -> None:
-    count = accounting.max_releases(
+    count = max_releases(
         noise_multiplier=0.0, target_epsilon=1.0, delta=DELTA, sampling=FULL, limit=10
     )
     assert count == 0

@@ -32,18 +32,18 @@ class Example:
     """What a run to be written is like.
 
     Attributes:
-        rounds: Number of rounds.
-        noise_multiplier: Relative to the clip; None: a run without privacy.
-        adaptive: Whether the clip changes from round to round and its count is noised too.
-        sampling: Name of the sampler.
-        noise_seed: None: fresh noise.
-        clients: Number of clients in all.
-        rows: Rows of each client.
-        delta: δ of the plan.
-        target_epsilon: Budget in the plan.
-        schema_inferred: Whether the schema was read off the data.
-        repeated_round: A round that is released twice, as after a lost checkpoint.
-        failed_round: A round that was started once more without a release.
+      rounds: Number of rounds.
+      noise_multiplier: Relative to the clip; None: a run without privacy.
+      adaptive: Whether the clip changes from round to round and its count is noised too.
+      sampling: Name of the sampler.
+      noise_seed: None: fresh noise.
+      clients: Number of clients in all.
+      rows: Rows of each client.
+      delta: δ of the plan.
+      target_epsilon: Budget in the plan.
+      schema_inferred: Whether the schema was read off the data.
+      repeated_round: A round that is released twice, as after a lost checkpoint.
+      failed_round: A round that was started once more without a release.
     """
 
     rounds: int = 100
@@ -220,8 +220,8 @@ def write(folder: Path, example: Example | None = None) -> Path:
     """Trains, and writes every record of the run into a new folder, except the report.
 
     Args:
-        folder: A folder that does not exist yet.
-        example: What the run is like.
+      folder: A folder that does not exist yet.
+      example: What the run is like.
     """
     example = example or Example()
     folder.mkdir(parents=True)
@@ -233,7 +233,8 @@ def write(folder: Path, example: Example | None = None) -> Path:
             run.ledger.append("resumed", {"round": number - 1})
             run.round(number)
     (folder / "flags.txt").write_text(f"--rounds={example.rounds}\n--seed=0\n", encoding="utf-8")
-    pd.DataFrame(run.rows).to_csv(folder / "metrics.csv", index=False)
+    if run.rows:
+        pd.DataFrame(run.rows).to_csv(folder / "metrics.csv", index=False)
     _write_json(folder / "evaluation.json", _evaluation(run))
     _write_json(folder / "run.json", _run_json(run))
     _complete(folder, run.ledger)
@@ -243,7 +244,8 @@ def write(folder: Path, example: Example | None = None) -> Path:
 def _complete(folder: Path, book: ledger.Ledger) -> None:
     """Closes the ledger over the files as they are now, as the end of a run does."""
     names = ("flags.txt", "metrics.csv", "evaluation.json", "run.json")
-    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    files = [folder / name for name in names if (folder / name).exists()]
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     book.append("completed", digests | {"status": "completed"})
     book.close()
 

@@ -19,7 +19,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> run_records.RunRecords:
 
 
 def _draw(folder: Path, records: run_records.RunRecords, evaluation: Any) -> dict[str, bytes]:
-    files = plots.draw(folder, metrics=records.metrics, evaluation=evaluation, target_epsilon=6.0)
+    planned = plots.planned(records.metrics, evaluation, target_epsilon=6.0)
+    files = plots.draw(folder, planned)
     return {path.name: path.read_bytes() for path in files}
 
 
@@ -62,4 +63,4 @@ def test_what_was_not_measured_is_not_drawn(
 ) -> None:
     evaluation = dict(records.evaluation.values) | {"curves": {}}
     assert list(_draw(tmp_path, records, evaluation)) == ["progress.png"]
-    assert plots.planned([], evaluation) == []
+    assert plots.planned([], evaluation, target_epsilon=None) == []

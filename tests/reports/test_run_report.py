@@ -323,6 +323,13 @@ def test_noise_of_zero_claims_nothing(tmp_path: Path) -> None:
     assert report["released"]["with_noise"] == []
 
 
+def test_a_run_that_released_nothing_says_so(tmp_path: Path) -> None:
+    report, text = _made(tmp_path / "run", rounds=0, target_epsilon=1e-3)
+    assert (report["privacy"]["epsilon"], report["privacy"]["releases"]) == (0, 0)
+    assert "(0 releases)" in report["privacy"]["sentence"]
+    assert "No round was released" in text and "progress.png" not in text
+
+
 WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "large delta": ({"delta": 1 / 210}, "is not below 1 / 210"),
     "noise seed": ({"noise_seed": 3}, "whoever knows it can take the noise off"),

@@ -1,24 +1,8 @@
-"""Printed bounds are never below the computed ones."""
+"""Numbers are written as they are read."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fl_research.reports import wording
-
-
-@given(st.floats(min_value=1e-12, max_value=1e12), st.integers(min_value=3, max_value=6))
-def test_rounded_up_is_never_below_and_close(value: float, digits: int) -> None:
-    printed = float(wording.rounded_up(value, digits))
-    assert value <= printed <= value * (1 + 10.0 ** (1 - digits)) * (1 + 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [(1.98701, "1.988"), (2.0, "2"), (0.1, "0.1"), (123456.1, "123500"), (4.0000001e7, "4.001e7")],
-)
-def test_rounded_up_by_hand(value: float, printed: str) -> None:
-    assert wording.rounded_up(value) == printed
 
 
 @pytest.mark.parametrize(
@@ -35,3 +19,10 @@ def test_probability_keeps_all_digits(value: float, printed: str) -> None:
 )
 def test_number(value: float | None, printed: str) -> None:
     assert wording.number(value) == printed
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"), [(0, "0 mismatches"), (1, "1 mismatch"), (2000, "2,000 mismatches")]
+)
+def test_count(value: int, printed: str) -> None:
+    assert wording.count(value, "mismatch", "mismatches") == printed

@@ -88,6 +88,7 @@ def test_every_cut_and_every_flipped_bit_is_recognised(tmp_path: Path) -> None:
         assert store.latest().round_number == 1
         assert len(store.warnings) == 1
         assert "round_000002.ckpt is damaged" in store.warnings[0]
+        assert "; kept as round_000002.ckpt.corrupt, going back" in store.warnings[0]
         assert (tmp_path / "round_000002.ckpt.corrupt").read_bytes() == content
     path.write_bytes(whole)
     assert store.latest().round_number == 2

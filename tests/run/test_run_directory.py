@@ -1,5 +1,6 @@
 """The run's folder: refused when it is another run's, whole after a kill or a full disk."""
 
+import errno
 import json
 import os
 import resource
@@ -14,7 +15,7 @@ import pytest
 from absl import flags
 
 from fl_research.errors import InputError
-from fl_research.run.durable_files import append_line, write_atomically
+from fl_research.run.durable_files import append_line, storage_errors, write_atomically
 from fl_research.run.record_files import last_attempts, read_json, read_metrics, write_json
 from fl_research.run.run_directory import RunDirectory
 
@@ -30,12 +31,10 @@ def _python(program: str, *arguments: str) -> list[str]:
 def test_the_same_flags_resume_and_nothing_is_lost(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     with RunDirectory.open(folder, flags_text=FLAGS) as run:
-        assert not run.is_resumed
         assert run.read_json("run.json") is None
         run.write_json("run.json", {"status": "running"})
         run.append_metrics({"round": 1, "loss": 0.5})
     with RunDirectory.open(folder, flags_text="# another order\n" + FLAGS) as run:
-        assert run.is_resumed
         assert run.read_json("run.json") == {"status": "running"}
         assert run.read_metrics() == [{"round": 1, "loss": 0.5}]
         assert run.flags_path.read_text() == FLAGS
@@ -276,3 +275,28 @@ def test_a_write_that_is_cut_short_is_taken_back(tmp_path: Path) -> None:
     assert table.read_text() == "a\n"
     assert record.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["r.json", "t.csv"]
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space, then run the same command again"),
+        (errno.EACCES, "Permission denied; mend its permissions or choose another folder"),
+        (errno.EROFS, "Read-only file system; mend its permissions or choose another folder"),
+        (errno.EIO, "Input/output error; put that right or choose another folder"),
+    ],
+)
+def test_a_storage_error_names_the_file_and_the_flag_only_where_it_chose_it(
+    number: int, way_out: str
+) -> None:
+    def message(argument: str) -> str:
+        with pytest.raises(InputError) as caught:
+            with storage_errors(Path("/runs/ledger.jsonl"), argument=argument):
+                raise OSError(number, os.strerror(number))
+        return str(caught.value)
+
+    assert message("").startswith(f"can't write /runs/ledger.jsonl: {way_out}")
+    with_flag = way_out.replace("another folder", "another --output_dir")
+    assert message("--output_dir").startswith(
+        f"--output_dir: can't write /runs/ledger.jsonl: {with_flag}"
+    )

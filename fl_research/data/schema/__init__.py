@@ -36,15 +36,15 @@ class Schema:
     """The columns of a table.
 
     Attributes:
-        columns: All columns that the table has; those without use have the kind "ignore".
-        missing_values: Texts that stand for a missing cell, compared after both are stripped. A
-            null of a typed source is always missing.
-        drop_duplicates: Whether a row that equals an earlier one in every column is dropped.
-        inferred: Whether bounds and values were read off the private records themselves.
+      columns: All columns that the table has; those without use have the kind "ignore".
+      missing_values: Texts that stand for a missing cell, compared after both are stripped. A
+        null of a typed source is always missing.
+      drop_duplicates: Whether a row that equals an earlier one in every column is dropped.
+      inferred: Whether bounds and values were read off the private records themselves.
 
     Raises:
-        InputError: Not exactly one label, more than one client, no feature, a name that comes
-            twice, or a value that also stands for a missing one.
+      InputError: Not exactly one label, more than one client, no feature, a name that comes
+        twice, or a value that also stands for a missing one.
     """
 
     columns: tuple[Column, ...]
@@ -60,22 +60,22 @@ class Schema:
         names = collections.Counter(column.name for column in self.columns)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
-            raise InputError(f"schema: column {twice[0]!r} is described twice: keep one of them")
+            raise InputError(f"schema: column {twice[0]!r} is described twice; keep one of them")
         kinds = collections.Counter(column.kind for column in self.columns)
         if kinds["label"] != 1 or kinds["client"] > 1:
             for kind, wanted in (("label", "exactly one"), ("client", "at most one")):
                 found = [column.name for column in self.columns if column.kind == kind]
                 if len(found) > 1 or (kind == "label" and not found):
-                    raise InputError(
-                        f"schema: columns of kind {kind!r}: {found}; there must be {wanted}"
-                    )
+                    raise InputError(f"schema: columns={found} are of kind {kind!r}; give {wanted}")
         if not kinds["number"] + kinds["category"]:
-            raise InputError("schema: no column of kind 'number' or 'category': describe a feature")
+            raise InputError(
+                "schema: no column is of kind 'number' or 'category'; describe a feature"
+            )
         for column in self.columns:
             for value in set(column.values or ()) & set(missing_values):
                 raise InputError(
                     f"schema: {value!r} is a value of column {column.name!r} and one of "
-                    "missing_values: keep one of them"
+                    "missing_values; keep one of them"
                 )
 
     @property
@@ -98,22 +98,22 @@ class Schema:
         """Reads the JSON file that `to_dict` describes.
 
         Raises:
-            InputError: No such file, not JSON, or not a schema.
+          InputError: No such file, not JSON, or not a schema.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(
-                f"schema {path} cannot be read ({error.strerror}): give a JSON file"
+                f"schema={path} cannot be read ({error.strerror}); give a JSON file"
             ) from None
         except UnicodeDecodeError as error:
             raise InputError(
-                f"schema {path} is not utf-8 text (position {error.start}): save it as utf-8"
+                f"schema={path} is not utf-8 text (position {error.start}); save it as utf-8"
             ) from None
         except json.JSONDecodeError as error:
             raise InputError(
-                f"schema {path} is not JSON ({error.msg} at line {error.lineno}, character "
-                f"{error.colno}): mend it there"
+                f"schema={path} is not JSON ({error.msg} at line {error.lineno}, character "
+                f"{error.colno}); fix it there"
             ) from None
         return cls.from_dict(content)
 
@@ -122,26 +122,30 @@ class Schema:
         """Makes a schema of the mapping that `to_dict` gives.
 
         Raises:
-            InputError: A field is unknown, missing or not possible.
+          InputError: A field is unknown, missing or not possible.
         """
         if not isinstance(content, Mapping):
-            raise InputError(f"schema: {str(content)[:60]!r} must be an object with columns")
+            raise InputError(
+                f"schema={str(content)[:60]!r} is not an object; give one with columns"
+            )
         known = [field.name for field in dataclasses.fields(cls)]
         for name in content:
             if name not in known:
-                raise InputError(f"schema: unknown field {name!r}: {there_is(name, known)}")
+                raise InputError(f"schema: unknown field {name!r}; {there_is(name, known)}")
         columns = content.get("columns")
         if not isinstance(columns, list | tuple) or not columns:
-            raise InputError("schema: columns is missing or empty: give a list of columns")
+            raise InputError("schema: columns is missing or empty; give a list of columns")
         missing_values = content.get("missing_values", [""])
         if not isinstance(missing_values, list | tuple) or not all(
             isinstance(text, str) for text in missing_values
         ):
-            raise InputError(f"schema: missing_values {missing_values!r} must be a list of texts")
+            raise InputError(
+                f"schema: missing_values={missing_values!r} is not possible; give a list of texts"
+            )
         flags = {name: content.get(name, False) for name in ("drop_duplicates", "inferred")}
         for name, value in flags.items():
             if not isinstance(value, bool):
-                raise InputError(f"schema: {name} {value!r} must be true or false")
+                raise InputError(f"schema: {name}={value!r} is not possible; give true or false")
         return cls(
             columns=tuple(Column.from_dict(column) for column in columns),
             missing_values=tuple(missing_values),
@@ -174,14 +178,14 @@ class Schema:
         missing category is a value of its own, rows without a label or client are dropped.
 
         Args:
-            records: The table.
-            label_column: Name of the label.
-            positive_label: The label's value that becomes 1; None: the yes of yes and no.
-            client_column: Name of the column that says who a row belongs to; None: each row.
-            drop_columns: Names of columns to ignore.
+          records: The table.
+          label_column: Name of the label.
+          positive_label: The label's value that becomes 1; None: the yes of yes and no.
+          client_column: Name of the column that says who a row belongs to; None: each row.
+          drop_columns: Names of columns to ignore.
 
         Raises:
-            InputError: A name is not there, or a column has no values or more than 200 texts.
+          InputError: A name is not there, or a column has no values or more than 200 texts.
         """
         missing_values = ("",)
         columns = infer_columns(

@@ -25,8 +25,8 @@ class Texts:
     """A column as codes of distinct cells.
 
     Attributes:
-        codes: int64 [rows], index into `spellings`, or -1 for a null.
-        spellings: For each distinct cell, the texts that it matches, the usual one first.
+      codes: int64 [rows], index into `spellings`, or -1 for a null.
+      spellings: For each distinct cell, the texts that it matches, the usual one first.
     """
 
     codes: np.ndarray
@@ -42,9 +42,9 @@ class Numbers:
     """A column as numbers.
 
     Attributes:
-        values: float64 [rows]; NaN where missing or not a number.
-        missing: bool [rows], null or one of the schema's missing values.
-        not_a_number: bool [rows], text that spells no finite number (or a typed infinity).
+      values: float64 [rows]; NaN where missing or not a number.
+      missing: bool [rows], null or one of the schema's missing values.
+      not_a_number: bool [rows], text that spells no finite number (or a typed infinity).
     """
 
     values: np.ndarray
@@ -69,7 +69,7 @@ def read_texts(column: "pd.Series[Any]") -> Texts:
     """The distinct cells of a column.
 
     Args:
-        column: Any column of any type.
+      column: Any column of any type.
     """
     values = _plain(column)
     if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) in _OF_ONE_KIND:
@@ -88,8 +88,8 @@ def read_numbers(column: "pd.Series[Any]", missing_values: Collection[str]) -> N
     """The cells as numbers; text must spell a finite decimal number.
 
     Args:
-        column: Any column of any type.
-        missing_values: Stripped texts that stand for a missing value.
+      column: Any column of any type.
+      missing_values: Stripped texts that stand for a missing value.
     """
     values = _plain(column)
     if values.dtype.kind in "biuf":

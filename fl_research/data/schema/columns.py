@@ -1,10 +1,10 @@
 """Column: what is publicly known of one column of a table, checked when it is made."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from fl_research.argument_checks import is_finite_number, require_choice
 from fl_research.data.column_names import there_is
 from fl_research.data.schema.cells import spellings
 from fl_research.errors import InputError
@@ -28,22 +28,22 @@ class Column:
     """One column and the rules for its cells.
 
     Attributes:
-        name: The column's name in the table.
-        kind: "client" (who the row belongs to), "label", "number", "category" or "ignore".
-        minimum: Public lower bound of a number; encoded as -1.
-        maximum: Public upper bound of a number; encoded as 1.
-        values: The public values of a category or label, as stripped text.
-        positive: The label's value that becomes 1, all others 0. None: a label becomes its index
-            in `values`.
-        scale: "linear", or "log1p": log(1 + x) of value and bounds before they are encoded.
-        if_missing: "error", "drop_row"; or for a number the number, and for a category the value
-            of `values`, that stands in.
-        if_out_of_bounds: For a number: "clip", "drop_row" or "error".
-        if_unknown: For a category: "error", "drop_row" or "zeros" (none of the values holds); for
-            a label one of the first two.
+      name: The column's name in the table.
+      kind: "client" (who the row belongs to), "label", "number", "category" or "ignore".
+      minimum: Public lower bound of a number; encoded as -1.
+      maximum: Public upper bound of a number; encoded as 1.
+      values: The public values of a category or label, as stripped text.
+      positive: The label's value that becomes 1, all others 0. None: a label becomes its index
+        in `values`.
+      scale: "linear", or "log1p": log(1 + x) of value and bounds before they are encoded.
+      if_missing: "error", "drop_row"; or for a number the number, and for a category the value
+        of `values`, that stands in.
+      if_out_of_bounds: For a number: "clip", "drop_row" or "error".
+      if_unknown: For a category: "error", "drop_row" or "zeros" (none of the values holds); for
+        a label one of the first two.
 
     Raises:
-        InputError: A field is not possible, or does not belong to the kind.
+      InputError: A field is not possible, or does not belong to the kind.
     """
 
     name: str
@@ -60,16 +60,14 @@ class Column:
     def __post_init__(self) -> None:
         """Checks the fields against the kind."""
         if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"schema: column name {self.name!r} must be a text")
-        if self.kind not in _FIELDS_OF_KIND:
-            raise self._error("kind", f"must be one of {', '.join(_FIELDS_OF_KIND)}")
+            raise InputError(f"schema: column name={self.name!r} is no name; give a text")
+        require_choice(self._path("kind"), self.kind, _FIELDS_OF_KIND)
         for field in dataclasses.fields(self):
             belongs = field.name in {"name", "kind"} | _FIELDS_OF_KIND[self.kind]
             if not belongs and getattr(self, field.name) != field.default:
-                raise self._error(field.name, f"does not belong to kind {self.kind!r}: remove it")
+                raise self._error(field.name, f"does not belong to kind {self.kind!r}; remove it")
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise self._error(name, f"must be one of {', '.join(choices)}")
+            require_choice(self._path(name), getattr(self, name), choices)
         if self.kind == "number":
             self._check_number()
         else:
@@ -80,18 +78,20 @@ class Column:
         """Makes a column of the mapping that `to_dict` gives.
 
         Raises:
-            InputError: An unknown field, or one that is missing or not possible.
+          InputError: An unknown field, or one that is missing or not possible.
         """
         if not isinstance(fields, Mapping):
-            raise InputError(f"schema: a column is {fields!r}: give an object with name and kind")
+            raise InputError(
+                f"schema: column={fields!r} is not an object; give one with name and kind"
+            )
         known = [field.name for field in dataclasses.fields(cls)]
         where = f"schema: column {fields.get('name', '?')!r}"
         for name in fields:
             if name not in known:
-                raise InputError(f"{where} has an unknown field {name!r}: {there_is(name, known)}")
+                raise InputError(f"{where} has an unknown field {name!r}; {there_is(name, known)}")
         for name in ("name", "kind"):
             if name not in fields:
-                raise InputError(f"{where} has no {name!r}: give it")
+                raise InputError(f"{where} has no {name!r}; give it")
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,30 +112,35 @@ class Column:
             return tuple(f"{self.name}={value}" for value in self.values or ())
         return ()
 
-    def _error(self, field: str, way_out: str) -> InputError:
-        """An error about one field."""
-        return InputError(
-            f"schema: column {self.name!r}: {field} {getattr(self, field)!r} {way_out}"
-        )
+    def _path(self, field: str) -> str:
+        """One field's name in a message."""
+        return f"schema: column {self.name!r}: {field}"
+
+    def _error(self, field: str, problem: str) -> InputError:
+        """An error about one field: what is wrong, and the way out."""
+        return InputError(f"{self._path(field)}={getattr(self, field)!r} {problem}")
 
     def _check_number(self) -> None:
         """Bounds that are in order, and a stand-in within them."""
         for field in ("minimum", "maximum"):
-            if not _is_number(getattr(self, field)):
-                raise self._error(field, "must be a number that is publicly known to bound it")
+            if not is_finite_number(getattr(self, field)):
+                raise self._error(field, "is no number; give one publicly known to bound it")
             object.__setattr__(self, field, float(getattr(self, field)))
         assert self.minimum is not None and self.maximum is not None
         if self.minimum >= self.maximum:
-            raise self._error("minimum", f"must be below maximum {self.maximum!r}")
+            raise self._error("minimum", f"is not below maximum={self.maximum!r}; give less")
         if self.scale == "log1p" and self.minimum <= -1:
-            raise self._error("minimum", "must be above -1 for scale 'log1p'")
+            raise self._error("minimum", "has no logarithm for scale='log1p'; give more than -1")
         if self.if_missing in ("error", "drop_row"):
             return
-        if not _is_number(self.if_missing):
-            raise self._error("if_missing", "must be 'error', 'drop_row' or a number")
+        if not is_finite_number(self.if_missing):
+            raise self._error("if_missing", "is unknown; give 'error', 'drop_row' or a number")
         object.__setattr__(self, "if_missing", float(self.if_missing))
         if not self.minimum <= self.if_missing <= self.maximum:  # type: ignore[operator]
-            raise self._error("if_missing", f"must be in [{self.minimum}, {self.maximum}]")
+            raise self._error(
+                "if_missing",
+                f"is out of bounds; give a number in [{self.minimum}, {self.maximum}]",
+            )
 
     def _check_values(self) -> None:
         """Values that are distinct texts, and a positive and a stand-in among them."""
@@ -144,21 +149,16 @@ class Column:
             values = tuple(spellings(value)[0] for value in self.values or ()) if listed else ()
             least = 2 if self.kind == "label" else 1
             if len(values) < least or len(set(values)) < len(values):
-                raise self._error("values", f"must be {least} or more distinct texts")
+                raise self._error("values", f"is not possible; give {least} or more distinct texts")
             object.__setattr__(self, "values", values)
         if self.positive is not None:
             object.__setattr__(self, "positive", spellings(self.positive)[0])
             if self.positive not in (self.values or ()):
-                raise self._error("positive", f"must be one of values {self.values}")
+                raise self._error("positive", f"is none of values={self.values}; give one of them")
         if self.kind == "label" and self.if_unknown == "zeros":
-            raise self._error("if_unknown", "must be error or drop_row for a label")
+            raise self._error("if_unknown", "does not go with a label; give 'error' or 'drop_row'")
         if self.if_missing not in ("error", "drop_row"):
             object.__setattr__(self, "if_missing", spellings(self.if_missing)[0])
             if self.kind != "category" or self.if_missing not in (self.values or ()):
                 of_values = " or one of its values" if self.kind == "category" else ""
-                raise self._error("if_missing", f"must be 'error', 'drop_row'{of_values}")
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a finite number and not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+                raise self._error("if_missing", f"is unknown; give 'error', 'drop_row'{of_values}")

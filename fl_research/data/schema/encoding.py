@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fl_research.data.schema import Schema
 
 _UNKNOWN, _MISSING = -1, -2
+_MISSING_PROBLEM = 'is missing; fix it, or declare "if_missing" in the schema'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,12 +32,12 @@ class EncodedRecords:
     """Records as arrays.
 
     Attributes:
-        inputs: float32 [rows, features], values in [-1, 1].
-        labels: int32 [rows].
-        client_ids: [rows], stripped text or the source's own numbers; None: each row is a client.
-        feature_names: Names of the columns of `inputs`.
-        cleaning: How many rows each declared rule acted on (a row that two rules drop counts for
-            both), and "rows read" and "rows kept".
+      inputs: float32 [rows, features], values in [-1, 1].
+      labels: int32 [rows].
+      client_ids: [rows], stripped text or the source's own numbers; None: each row is a client.
+      feature_names: Names of the columns of `inputs`.
+      cleaning: How many rows each declared rule acted on (a row that two rules drop counts for
+        both), and "rows read" and "rows kept".
     """
 
     inputs: np.ndarray
@@ -53,12 +54,12 @@ def encode(records: pd.DataFrame, schema: Schema) -> EncodedRecords:
     earlier one in every column of the table.
 
     Args:
-        records: Columns as the schema names them, in any order, of any type.
-        schema: What is publicly known of the columns.
+      records: Columns as the schema names them, in any order, of any type.
+      schema: What is publicly known of the columns.
 
     Raises:
-        InputError: Columns that differ from the schema's, a cell that a rule refuses, no row left,
-            or labels that are all the same.
+      InputError: Columns that differ from the schema's, a cell that a rule refuses, no row left,
+        or labels that are all the same.
     """
     _check_columns(records, schema)
     findings = _Findings(records)
@@ -133,23 +134,23 @@ class _Findings:
         rows = np.flatnonzero(keep)
         cleaning = {"rows read": total, **acted, "rows kept": len(rows)}
         if not len(rows):
-            raise InputError(f"no row is left after cleaning ({cleaning}): mend the data or rules")
+            raise InputError(f"no row is left after cleaning ({cleaning}); fix the data or rules")
         return rows, cleaning
 
 
 def _check_columns(records: pd.DataFrame, schema: Schema) -> None:
     """The schema's columns and the table's are the same."""
     if records.empty:
-        raise InputError("the table is empty: give records")
+        raise InputError("the table is empty; give records")
     names = {column.name for column in schema.columns}
     for name in names - set(records.columns):
         raise InputError(
-            f"the table has no column {name!r} of the schema: {there_is(name, records.columns)}"
+            f"the table has no column {name!r} of the schema; {there_is(name, records.columns)}"
         )
     unknown = [str(name) for name in records.columns if name not in names]
     if unknown:
         raise InputError(
-            f"the schema does not know column {', '.join(map(repr, unknown))} of the table: "
+            f"the schema does not know column {', '.join(map(repr, unknown))} of the table; "
             f'describe it, or mark it with kind "ignore"'
         )
 
@@ -167,7 +168,7 @@ def _read_number(column: Column, schema: Schema, findings: _Findings) -> np.ndar
     findings.refuse(
         column,
         numbers.not_a_number,
-        'is not a number: mend it, or list it in the schema\'s "missing_values"',
+        'is not a number; fix it, or list it in the schema\'s "missing_values"',
     )
     low, high = column.minimum, column.maximum
     assert low is not None and high is not None
@@ -176,15 +177,13 @@ def _read_number(column: Column, schema: Schema, findings: _Findings) -> np.ndar
         values = np.where(numbers.missing, column.if_missing, values)
     outside = (values < low) | (values > high)  # False for NaN.
     rule = "clipped" if column.if_out_of_bounds == "clip" else column.if_out_of_bounds
-    findings.apply(column, "out of bounds", outside, rule, f"is not in [{low:g}, {high:g}]")
+    problem = f'is not in [{low:g}, {high:g}]; fix it, or change "if_out_of_bounds" in the schema'
+    findings.apply(column, "out of bounds", outside, rule, problem)
     values = np.clip(values, low, high)
     if column.scale == "log1p":
         values, low, high = np.log1p(values), math.log1p(low), math.log1p(high)
     scaled = (2.0 * (values - low) / (high - low) - 1.0).astype(np.float32)
     return np.clip(scaled, np.float32(-1), np.float32(1))
-
-
-_MISSING_PROBLEM = 'is missing: mend it, or declare "if_missing" in the schema'
 
 
 def _read_category(column: Column, schema: Schema, findings: _Findings) -> np.ndarray:
@@ -202,7 +201,7 @@ def _read_category(column: Column, schema: Schema, findings: _Findings) -> np.nd
     missing, unknown = indices == _MISSING, indices == _UNKNOWN
     findings.apply(column, "missing", missing, column.if_missing, _MISSING_PROBLEM)
     shown = ", ".join(values[:20]) + (f" and {len(values) - 20} more" if len(values) > 20 else "")
-    problem = f'is not one of {shown}: mend it, or declare "values" or "if_unknown" in the schema'
+    problem = f'is not one of {shown}; fix it, or declare "values" or "if_unknown" in the schema'
     findings.apply(column, "unknown", unknown, column.if_unknown, problem)
     return np.where(missing, index_of.get(str(column.if_missing), _MISSING), indices)
 
@@ -213,7 +212,7 @@ def _read_client(column: Column, schema: Schema, findings: _Findings) -> cells.T
     missing_values = set(schema.missing_values)
     by_spelling = [not missing_values.isdisjoint(spellings) for spellings in texts.spellings]
     missing = texts.per_row(np.array(by_spelling, dtype=bool), True)
-    problem = 'is no client: mend it, or declare "if_missing": "drop_row" in the schema'
+    problem = 'is no client; fix it, or declare "if_missing": "drop_row" in the schema'
     findings.apply(column, "missing", missing, column.if_missing, problem)
     return texts
 
@@ -241,7 +240,7 @@ def _labels(indices: np.ndarray, column: Column) -> np.ndarray:
     labels = indices if column.positive is None else indices == values.index(column.positive)
     if labels.min() == labels.max():
         raise InputError(
-            f"label column {column.name!r} does not vary: all {len(labels)} rows are "
+            f"label column {column.name!r} does not vary, all {len(labels)} rows are "
             f"{int(labels[0])} ({values[indices[0]]!r}); give records of both kinds, or another "
             "label or positive value"
         )

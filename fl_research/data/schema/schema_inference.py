@@ -5,6 +5,7 @@ schema is marked as inferred, and the report says so.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,15 +38,15 @@ def infer_columns(
     category is a value of its own, and rows without a label or client are dropped.
 
     Args:
-        records: The table.
-        label_column: Name of the label.
-        positive_label: The label's value that becomes 1; None: the yes of yes and no.
-        client_column: Name of the column that says who a row belongs to; None: each row is one.
-        drop_columns: Names of columns to ignore.
-        missing_values: Stripped texts that stand for a missing value.
+      records: The table.
+      label_column: Name of the label.
+      positive_label: The label's value that becomes 1; None: the yes of yes and no.
+      client_column: Name of the column that says who a row belongs to; None: each row is one.
+      drop_columns: Names of columns to ignore.
+      missing_values: Stripped texts that stand for a missing value.
 
     Raises:
-        InputError: A name is not there, or a column has no values or too many.
+      InputError: A name is not there, or a column has no values or too many.
     """
     named = {"label_column": [label_column], "drop_columns": list(drop_columns)}
     named["client_column"] = [client_column] if client_column is not None else []
@@ -53,12 +54,12 @@ def infer_columns(
         for name in names:
             if name not in records.columns:
                 raise InputError(
-                    f"{argument} {name!r} is not in the table: {there_is(name, records.columns)}"
+                    f"{argument}={name!r} is not in the table; {there_is(name, records.columns)}"
                 )
     if label_column == client_column or {label_column, client_column} & set(drop_columns):
         raise InputError(
-            f"label_column {label_column!r}, client_column {client_column!r} and drop_columns "
-            f"{list(drop_columns)} name one column twice: give each column one part"
+            f"label_column={label_column!r}, client_column={client_column!r} and drop_columns="
+            f"{list(drop_columns)} name one column twice; give each column one part"
         )
     columns = []
     for name in records.columns:
@@ -73,12 +74,12 @@ def infer_columns(
     return tuple(columns)
 
 
-def _feature(column: "pd.Series", name: str, missing_values: Sequence[str]) -> Column:
+def _feature(column: "pd.Series[Any]", name: str, missing_values: Sequence[str]) -> Column:
     """A number or a category."""
     numbers = cells.read_numbers(column, missing_values)
     present = numbers.values[~numbers.missing]
     if not present.size:
-        raise InputError(f"column {name!r} has no values: drop it (drop_columns)")
+        raise InputError(f"column {name!r} has no values; drop it (drop_columns)")
     if not numbers.not_a_number.any():
         distinct = np.unique(present)
         coded = len(distinct) <= _FEW_NUMBERS and np.all(distinct == np.floor(distinct))
@@ -100,13 +101,13 @@ def _feature(column: "pd.Series", name: str, missing_values: Sequence[str]) -> C
 
 
 def _label(
-    column: "pd.Series", name: str, positive: str | None, missing_values: Sequence[str]
+    column: "pd.Series[Any]", name: str, positive: str | None, missing_values: Sequence[str]
 ) -> Column:
     """The label, with the positive value that was given or that a yes and no tell."""
     values, any_missing = _values(column, name, missing_values)
     if len(values) < 2:
         raise InputError(
-            f"label_column {name!r} does not vary, all labels are {values[0]!r}: give records of "
+            f"label_column={name!r} does not vary, all labels are {values[0]!r}; give records of "
             "both kinds, or another label column"
         )
     if positive is None and {value.lower() for value in values} in _YES_AND_NO:
@@ -114,7 +115,7 @@ def _label(
     if positive is None or positive.strip() not in values:
         shown = ", ".join(values[:20]) + (" and more" if len(values) > 20 else "")
         raise InputError(
-            f"positive_label {positive!r} must be one of the values of {name!r}: {shown}"
+            f"positive_label={positive!r} is none of the values of {name!r}; choose one of {shown}"
         )
     return Column(
         name=name,
@@ -126,17 +127,17 @@ def _label(
 
 
 def _values(
-    column: "pd.Series", name: str, missing_values: Sequence[str]
+    column: "pd.Series[Any]", name: str, missing_values: Sequence[str]
 ) -> tuple[tuple[str, ...], bool]:
     """The distinct values in order, numbers by size, and whether any cell is missing."""
     texts = cells.read_texts(column)
     usual = {spellings[0] for spellings in texts.spellings}
     values = usual - set(missing_values)
     if not values:
-        raise InputError(f"column {name!r} has no values: drop it (drop_columns)")
+        raise InputError(f"column {name!r} has no values; drop it (drop_columns)")
     if len(values) > _MOST_VALUES:
         raise InputError(
-            f"column {name!r} has {len(values):,} distinct texts, more than {_MOST_VALUES}: drop "
+            f"column {name!r} has {len(values):,} distinct texts, more than {_MOST_VALUES}; drop "
             'it (drop_columns), or give a schema that marks it "client" or "ignore" or lists its '
             "values"
         )

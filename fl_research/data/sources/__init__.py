@@ -24,17 +24,17 @@ def read_records(address: str, options: SourceOptions = _DEFAULT_OPTIONS) -> pd.
     """Reads all records at an address.
 
     Args:
-        address: A file (.csv, .tsv, .tab, .jsonl, .ndjson, .json, .parquet; any other name with a
-            delimiter given); a folder of files of one such suffix, read in name order, which must
-            have the same columns; sqlite:///path.db; postgresql://user:password@host:port/database;
-            http:// or https://.
-        options: How to read it.
+      address: A file (.csv, .tsv, .tab, .jsonl, .ndjson, .json, .parquet; any other name with a
+        delimiter given); a folder of files of one such suffix, read in name order, which must
+        have the same columns; sqlite:///path.db; postgresql://user:password@host:port/database;
+        http:// or https://.
+      options: How to read it.
 
     Returns:
-        At least one record, columns of distinct names, rows numbered from 0.
+      At least one record, columns of distinct names, rows numbered from 0.
 
     Raises:
-        InputError: Nothing there, nothing readable, or no records.
+      InputError: Nothing there, nothing readable, or no records.
     """
     scheme, separator, _ = address.partition("://")
     scheme = scheme.lower()
@@ -43,17 +43,17 @@ def read_records(address: str, options: SourceOptions = _DEFAULT_OPTIONS) -> pd.
     elif scheme in sql_records.READERS:
         options.refuse_unless_applicable({"query", "columns"}, f"{redact(address)}, a database")
         if not options.query or not options.query.strip():
-            raise InputError(f"query is missing for {redact(address)}: give SELECT ... FROM ...")
+            raise InputError(f"query is missing for {redact(address)}; give SELECT ... FROM ...")
         records = sql_records.READERS[scheme](address, options.query)
     elif scheme in ("http", "https"):
         records = http_records.read_http(address, options)
     else:
         raise InputError(
-            f"address {redact(address)}: {scheme}:// cannot be read; give a file, a folder, "
+            f"address={redact(address)} has the unknown scheme {scheme}://; give a file, a folder, "
             "sqlite:///, postgresql://, http:// or https://"
         )
     if records.empty:
-        raise InputError(f"{redact(address)} has no records: give a source with at least one")
+        raise InputError(f"{redact(address)} has no records; give a source with at least one")
     if options.columns and options.header:
         records = select_columns(records, options.columns, redact(address))
     return records.reset_index(drop=True)
@@ -63,10 +63,10 @@ def checksum(address: str) -> str | None:
     """The sha256 of a local file's bytes, of a folder's readable files in name order.
 
     Returns:
-        The hexadecimal digest; None for a database or an HTTP(S) address.
+      The hexadecimal digest; None for a database or an HTTP(S) address.
 
     Raises:
-        InputError: No such file or folder.
+      InputError: No such file or folder.
     """
     if "://" in address:
         return None
@@ -98,7 +98,7 @@ def _files(path: Path) -> list[Path]:
     )
     if not files:
         raise InputError(
-            f"folder {path} has no readable file: give one with files that end in "
+            f"folder {path} has no readable file; give one with files that end in "
             f"{', '.join(record_formats.FORMAT_BY_SUFFIX)}"
         )
     return files
@@ -110,9 +110,9 @@ def _read_files(address: str, options: SourceOptions) -> pd.DataFrame:
     record_format = record_formats.format_of(files[0].name, options)
     if record_format is None:
         raise InputError(
-            f"{files[0]} has no suffix that tells its format: it must be one of "
-            f"{', '.join(record_formats.FORMAT_BY_SUFFIX)}; for any other delimited text give its "
-            "--delimiter"
+            f"{files[0]} has no suffix that tells its format; name it with one of "
+            f"{', '.join(record_formats.FORMAT_BY_SUFFIX)}, or give the --delimiter of any other "
+            "delimited text"
         )
     options.refuse_unless_applicable(
         record_formats.OPTIONS_OF_FORMAT[record_format], f"{address}, which is {record_format}"
@@ -121,13 +121,13 @@ def _read_files(address: str, options: SourceOptions) -> pd.DataFrame:
     for file in files:
         if record_formats.format_of(file.name, options) != record_format:
             raise InputError(
-                f"{file} is not {record_format} like {files[0].name}: keep one format in a folder"
+                f"{file} is not {record_format} like {files[0].name}; keep one format in a folder"
             )
         try:
             content = file.read_bytes()
         except OSError as error:
             raise InputError(
-                f"{file} cannot be read ({error.strerror}): check its rights"
+                f"{file} cannot be read ({error.strerror}); check its permissions"
             ) from None
         part = record_formats.parse(content, record_format, str(file), options)
         _check_same_columns(parts[0] if parts else part, part, file, files[0])
@@ -145,6 +145,6 @@ def _check_same_columns(first: pd.DataFrame, part: pd.DataFrame, file: Path, bef
         lacks = [f"lacks {', '.join(map(repr, lacking))}"] if lacking else []
         adds = [f"adds {', '.join(map(repr, added))}"] if added else []
         raise InputError(
-            f"{file} has other columns than {before.name} ({' and '.join(lacks + adds)}): all "
-            "files of a folder must have the same"
+            f"{file} has other columns than {before.name} ({' and '.join(lacks + adds)}); give "
+            "all files of a folder the same"
         )

@@ -19,8 +19,8 @@ def from_python(rows: Sequence[Any], names: Sequence[str] | None = None) -> pd.D
     """Python values into columns of numpy types where that loses nothing, else of objects.
 
     Args:
-        rows: Tuples in the order of `names`, or mappings by name (a missing key is a null).
-        names: Column names of tuples, distinct.
+      rows: Tuples in the order of `names`, or mappings by name (a missing key is a null).
+      names: Column names of tuples, distinct.
     """
     records = pd.DataFrame(rows, columns=None if names is None else list(names), dtype=object)
     return pd.DataFrame({name: _narrow(records[name]) for name in records.columns})

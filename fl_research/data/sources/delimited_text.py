@@ -1,7 +1,7 @@
 """CSV and its relatives into a pandas.DataFrame: each cell a raw `str`, blanks kept as "".
 
 What a blank means is for the schema to say. Rows that are longer or shorter than the first one and
-quotes that do not match are refused: a reader that mends them in silence loses records.
+quotes that do not match are refused: a reader that repairs them in silence loses records.
 """
 
 import codecs
@@ -9,6 +9,7 @@ import contextlib
 import csv as python_csv
 import io
 import itertools
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,9 @@ import pyarrow as pa
 from fl_research.data.column_names import check_distinct
 from fl_research.data.sources.source_options import SourceOptions
 from fl_research.errors import InputError
+
+if TYPE_CHECKING:
+    from pyarrow import csv
 
 # One block must hold the longest row; a longer one is an error in pyarrow.
 _BLOCK_BYTES = 1 << 24
@@ -29,14 +33,14 @@ def parse_delimited(
     Column names are stripped; a nameless column is called column_0, column_1, ... by its place.
 
     Args:
-        content: The bytes.
-        delimiter: One ASCII character.
-        where: How the source is called in error messages.
-        options: `header`, `encoding`, `skip_rows`, and `columns` as names where there is no header.
+      content: The bytes.
+      delimiter: One ASCII character.
+      where: How the source is called in error messages.
+      options: `header`, `encoding`, `skip_rows`, and `columns` as names where there is no header.
 
     Raises:
-        InputError: Empty, not in the encoding, rows of different lengths, quotes that do not match,
-            a column name that comes twice, another number of columns than names for them.
+      InputError: Empty, not in the encoding, rows of different lengths, quotes that do not match,
+        a column name that comes twice, another number of columns than names for them.
     """
     try:
         table = _read_text(content, delimiter, options)
@@ -50,7 +54,7 @@ def parse_delimited(
         if len(names) != table.num_columns:
             raise InputError(
                 f"{where} has {table.num_columns} columns and no header, but columns names "
-                f"{len(names)}: name each of them (or give another --delimiter)"
+                f"{len(names)}; name each of them (or give another --delimiter)"
             )
     check_distinct(names, where)
     return table.rename_columns(names).to_pandas()
@@ -60,7 +64,7 @@ def refuse_undecodable(content: bytes, encoding: str, where: str) -> None:
     """Says where the bytes leave the encoding, if they do.
 
     Raises:
-        InputError: They do; with the encoding and the byte position.
+      InputError: They do; with the encoding and the byte position.
     """
     own = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin-1"
     try:
@@ -72,13 +76,16 @@ def refuse_undecodable(content: bytes, encoding: str, where: str) -> None:
         ) from None
     except UnicodeError as error:
         raise InputError(
-            f"{where} is not {encoding} text ({error}): give its own encoding, for example "
+            f"{where} is not {encoding} text ({error}); give its own encoding, for example "
             f"--encoding={own}"
         ) from None
 
 
 def _read_text(
-    content: bytes, delimiter: str, options: SourceOptions, ragged: list | None = None
+    content: bytes,
+    delimiter: str,
+    options: SourceOptions,
+    ragged: "list[csv.InvalidRow] | None" = None,
 ) -> pa.Table:
     """The table with all cells as text; fills `ragged` with the first such row, if given."""
     from pyarrow import csv
@@ -114,19 +121,19 @@ def _explained(
 ) -> InputError:
     """What is wrong with text that pyarrow refused."""
     if not content.strip() or "Empty CSV file" in str(error):
-        return InputError(f"{where} is empty: give a file with a header and records")
+        return InputError(f"{where} is empty; give a file with a header and records")
     if "Could not skip" in str(error):
-        return InputError(f"{where} has fewer lines than skip_rows {options.skip_rows}: skip fewer")
-    ragged: list = []
+        return InputError(f"{where} has fewer lines than skip_rows={options.skip_rows}; skip fewer")
+    ragged: list[csv.InvalidRow] = []
     with contextlib.suppress(pa.ArrowInvalid):
         _read_text(content, delimiter, options, ragged)
     if not ragged:
         reason = str(error).partition("\n")[0]
-        return InputError(f"{where} is not delimited text ({reason}): give its --delimiter")
+        return InputError(f"{where} is not delimited text ({reason}); give its --delimiter")
     row = ragged[0]
     return InputError(
         f"{where}, row {row.number} (the header counted) has {row.actual_columns} cells where the "
-        f"first row has {row.expected_columns}: {row.text[:60]!r}; mend the row, or give the "
+        f"first row has {row.expected_columns}: {row.text[:60]!r}; fix the row, or give the "
         f"separator with --delimiter (it was {delimiter!r})"
     )
 
@@ -158,7 +165,7 @@ def _refuse_unmatched_quotes(
     except python_csv.Error as error:
         raise InputError(
             f"{where}, row {row + 1} (the header counted) has a quote that is not closed, or text "
-            f"after one that is ({error}): double each quote inside a quoted cell"
+            f"after one that is ({error}); double each quote inside a quoted cell"
         ) from None
     finally:
         python_csv.field_size_limit(limit)

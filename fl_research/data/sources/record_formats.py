@@ -54,11 +54,11 @@ def format_of(name: str, options: SourceOptions) -> str | None:
     """The format that a file's name tells; "delimited" for any other name with a delimiter given.
 
     Args:
-        name: A file name, or the path of an address.
-        options: The source's options.
+      name: A file name, or the path of an address.
+      options: The source's options.
 
     Returns:
-        A key of `OPTIONS_OF_FORMAT`, or None.
+      A key of `OPTIONS_OF_FORMAT`, or None.
     """
     known = FORMAT_BY_SUFFIX.get(PurePosixPath(name).suffix.lower())
     return known or ("delimited" if options.delimiter else None)
@@ -68,17 +68,17 @@ def parse(content: bytes, record_format: str, where: str, options: SourceOptions
     """Reads one file's bytes.
 
     Args:
-        content: The bytes.
-        record_format: A key of `OPTIONS_OF_FORMAT`.
-        where: How the source is called in error messages.
-        options: Those of the format. `columns` is used only as names where there is no header;
-            choosing columns is the caller's.
+      content: The bytes.
+      record_format: A key of `OPTIONS_OF_FORMAT`.
+      where: How the source is called in error messages.
+      options: Those of the format. `columns` is used only as names where there is no header;
+        choosing columns is the caller's.
 
     Returns:
-        The records, perhaps none, with distinct column names.
+      The records, perhaps none, with distinct column names.
 
     Raises:
-        InputError: The bytes are not that format.
+      InputError: The bytes are not that format.
     """
     if record_format == "parquet":
         return _parse_parquet(content, where)
@@ -99,7 +99,7 @@ def _parse_parquet(content: bytes, where: str) -> pd.DataFrame:
         table = parquet.ParquetFile(pa.BufferReader(content)).read().replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{where} is not a Parquet file ({reason}): give one that is") from None
+        raise InputError(f"{where} is not a Parquet file ({reason}); give one that is") from None
     kept = [name for name in table.column_names if not name.startswith("__index_level_")]
     check_distinct(kept, where)
     return column_types.from_arrow(table.select(kept))
@@ -116,11 +116,11 @@ def _parse_json_lines(content: bytes, where: str, options: SourceOptions) -> pd.
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{where}, line {number} is not JSON ({error.msg} at character {error.pos + 1}): "
+                f"{where}, line {number} is not JSON ({error.msg} at character {error.pos + 1}); "
                 "give one object a line"
             ) from None
         if not isinstance(row, dict):
-            raise InputError(f"{where}, line {number} is {_kind(row)}: give one object a line")
+            raise InputError(f"{where}, line {number} is {_kind(row)}; give one object a line")
         rows.append(row)
     return column_types.from_python(rows)
 
@@ -131,7 +131,7 @@ def _parse_json(content: bytes, where: str, options: SourceOptions) -> pd.DataFr
         node = json.loads(_decoded(content, where, options))
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{where} is not JSON ({error.msg} at line {error.lineno}, character {error.colno}): "
+            f"{where} is not JSON ({error.msg} at line {error.lineno}, character {error.colno}); "
             "give a document with a list of objects, or name one object a line .jsonl"
         ) from None
     for key in options.json_path.split(".") if options.json_path else ():
@@ -142,15 +142,15 @@ def _parse_json(content: bytes, where: str, options: SourceOptions) -> pd.DataFr
         else:
             inside = there_is(key, node) if isinstance(node, dict) else f"it is {_kind(node)}"
             raise InputError(
-                f"json_path {options.json_path!r} leads nowhere in {where}: no {key!r}; {inside}"
+                f"json_path={options.json_path!r} leads nowhere in {where}, no {key!r}; {inside}"
             )
     if not isinstance(node, list) or not all(isinstance(row, dict) for row in node):
-        at = f"at json_path {options.json_path!r}" if options.json_path else "as a whole"
+        at = f"at json_path={options.json_path!r}" if options.json_path else "as a whole"
         members = node if isinstance(node, dict) else {}
         lists = [key for key, value in members.items() if isinstance(value, list)]
         hint = f" (a list is at {', '.join(lists)})" if lists else ""
         raise InputError(
-            f"{where} {at} is {_kind(node)}, not a list of objects: give the json_path to the "
+            f"{where} {at} is {_kind(node)}, not a list of objects; give the json_path to the "
             f"list of records{hint}"
         )
     return column_types.from_python(node)

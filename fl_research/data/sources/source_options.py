@@ -5,6 +5,7 @@ import dataclasses
 import re
 from urllib.parse import unquote
 
+from fl_research.argument_checks import require_at_least
 from fl_research.errors import InputError
 
 _HTTP_SCHEMES = ("http", "https")
@@ -18,22 +19,22 @@ class SourceOptions:
     """How the records at an address are read; an option that does not apply there is refused.
 
     Attributes:
-        delimiter: Separator of the cells of delimited text, one ASCII character (a backslash and a
-            t count as a tab); None: by the file's name (.csv a comma, .tsv a tab).
-        header: Whether the first row of delimited text holds the column names. Without it they are
-            `columns`, or column_0, column_1, ...
-        encoding: Text encoding of delimited text and JSON.
-        columns: With a header (and for all other formats): the columns to keep, in this order.
-            Without: the names of all columns.
-        query: The SQL query whose result is read (SQL addresses only; needed there).
-        bearer_token_env: NAME of the environment variable that holds the bearer token of an HTTP
-            API. The token itself is never printed nor kept.
-        json_path: Dotted path to the list of records inside a JSON document, such as `data.items`.
-        skip_rows: Lines of delimited text to leave out before the header, or before the first
-            record where there is no header.
+      delimiter: Separator of the cells of delimited text, one ASCII character (a backslash and a
+        t count as a tab); None: by the file's name (.csv a comma, .tsv a tab).
+      header: Whether the first row of delimited text holds the column names. Without it they are
+        `columns`, or column_0, column_1, ...
+      encoding: Text encoding of delimited text and JSON.
+      columns: With a header (and for all other formats): the columns to keep, in this order.
+        Without: the names of all columns.
+      query: The SQL query whose result is read (SQL addresses only; needed there).
+      bearer_token_env: NAME of the environment variable that holds the bearer token of an HTTP
+        API. The token itself is never printed nor kept.
+      json_path: Dotted path to the list of records inside a JSON document, such as `data.items`.
+      skip_rows: Lines of delimited text to leave out before the header, or before the first
+        record where there is no header.
 
     Raises:
-        InputError: A value is not possible.
+      InputError: A value is not possible.
     """
 
     delimiter: str | None = None
@@ -51,7 +52,7 @@ class SourceOptions:
             delimiter = "\t" if self.delimiter == "\\t" else self.delimiter
             if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
                 raise InputError(
-                    f"delimiter {self.delimiter!r} cannot separate cells: give one ASCII character "
+                    f"delimiter={self.delimiter!r} cannot separate cells; give one ASCII character "
                     "that is neither a quote nor a line end, such as --delimiter=';'"
                 )
             object.__setattr__(self, "delimiter", delimiter)
@@ -59,34 +60,35 @@ class SourceOptions:
             codecs.lookup(self.encoding)
         except LookupError:
             raise InputError(
-                f"encoding {self.encoding!r} is not known to Python: give one such as "
+                f"encoding={self.encoding!r} is not known to Python; give one such as "
                 "--encoding=utf-8, latin-1 or cp1252"
             ) from None
         if self.columns is not None:
             if isinstance(self.columns, str):
-                raise InputError(f"columns {self.columns!r} is one text: give a list of names")
+                raise InputError(f"columns={self.columns!r} is one text; give a list of names")
             object.__setattr__(self, "columns", tuple(self.columns))
             twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
             if not self.columns or twice:
-                raise InputError(f"columns {self.columns!r}: give one or more names, each once")
-        if isinstance(self.skip_rows, bool) or self.skip_rows < 0:
-            raise InputError(f"skip_rows {self.skip_rows!r}: give a whole number, 0 or more")
+                raise InputError(
+                    f"columns={self.columns!r} is empty or repeats a name; give each name once"
+                )
+        require_at_least("skip_rows", self.skip_rows, 0)
 
     def refuse_unless_applicable(self, applicable: set[str], where: str) -> None:
         """Refuses options that were set but mean nothing at this kind of source.
 
         Args:
-            applicable: Names of the options that mean something there.
-            where: The kind of source in words, for the message.
+          applicable: Names of the options that mean something there.
+          where: The kind of source in words, for the message.
 
         Raises:
-            InputError: An option outside `applicable` differs from its default.
+          InputError: An option outside `applicable` differs from its default.
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in applicable and value != field.default:
                 raise InputError(
-                    f"{field.name} {value!r} does not apply to {where}: leave it out "
+                    f"{field.name}={value!r} does not apply to {where}; leave it out "
                     f"(there are: {', '.join(sorted(applicable))})"
                 )
 

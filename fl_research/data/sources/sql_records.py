@@ -26,16 +26,16 @@ def read_sqlite(address: str, query: str) -> pd.DataFrame:
     """Runs a query on an SQLite file.
 
     Args:
-        address: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
-        query: One SELECT statement.
+      address: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
+      query: One SELECT statement.
 
     Raises:
-        InputError: No such file, not a database, or the query fails or gives no columns.
+      InputError: No such file, not a database, or the query fails or gives no columns.
     """
     path = Path(address.removeprefix("sqlite:///")).expanduser()
     if not address.startswith("sqlite:///") or not path.is_file():
         raise InputError(
-            f"no SQLite file at {address}: give sqlite:///relative/path.db or "
+            f"address={address} is no SQLite file; give sqlite:///relative/path.db or "
             "sqlite:////absolute/path.db"
         )
     try:
@@ -57,12 +57,12 @@ def read_postgresql(address: str, query: str) -> pd.DataFrame:
     work. NUMERIC becomes numbers; MONEY comes in its smallest unit (cast it in the query).
 
     Args:
-        address: `postgresql://user:password@host:port/database`.
-        query: One SELECT statement.
+      address: `postgresql://user:password@host:port/database`.
+      query: One SELECT statement.
 
     Raises:
-        InputError: Not reachable, login refused, or the query fails or gives no columns. No message
-            holds the password.
+      InputError: Not reachable, login refused, or the query fails or gives no columns. No message
+        holds the password.
     """
     import adbc_driver_manager
     from adbc_driver_postgresql import dbapi
@@ -98,7 +98,7 @@ def _checked_postgresql_address(address: str) -> str:
         well_formed = False
     if not well_formed or "#" in address or "@" in parts.path + parts.query:
         raise InputError(
-            f"{redact(address)} is not a PostgreSQL address: give "
+            f"address={redact(address)} is not a PostgreSQL address; give "
             "postgresql://user:password@host:port/database, in the password %40 for @, %2F for /, "
             "%3A for :, %23 for # (or leave it out and set PGPASSWORD)"
         )
@@ -110,7 +110,7 @@ def _checked_postgresql_address(address: str) -> str:
 def _check_columns(names: list[str], address: str) -> None:
     """Refuses a result without columns, or with two of one name."""
     if not names:
-        raise InputError(f"query on {redact(address)} gives no records: give a SELECT statement")
+        raise InputError(f"query on {redact(address)} gives no records; give a SELECT statement")
     check_distinct(names, f"the result of the query on {redact(address)}")
 
 
@@ -119,6 +119,4 @@ def _query_failed(address: str, message: str) -> InputError:
     for secret in secrets_of(address):
         message = message.replace(secret, "***")
     message = " ".join(message.partition("Query was:")[0].split())
-    return InputError(
-        f"reading {redact(address)} failed ({message}): mend the address or the query"
-    )
+    return InputError(f"reading {redact(address)} failed ({message}); fix the address or the query")

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fl_research import randomness
+from fl_research.argument_checks import require_at_least
 from fl_research.data.schema import Column, Schema
 from fl_research.errors import InputError
 
@@ -71,8 +72,7 @@ class TelecomConfig:
     churn_rate: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.num_customers < 1:
-            raise InputError(f"num_customers={self.num_customers} has no customer; give 1 or more")
+        require_at_least("num_customers", self.num_customers, 1)
         if not 1 <= self.min_months <= self.max_months <= 60:
             raise InputError(
                 f"min_months={self.min_months} and max_months={self.max_months} are no range; "

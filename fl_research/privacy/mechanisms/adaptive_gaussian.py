@@ -14,21 +14,17 @@ Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, arXi
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fl_research.argument_checks import require_not_negative, require_positive
 from fl_research.errors import InputError
-from fl_research.privacy.plan import (
-    NoiseKey,
-    PlanSetting,
-    PrivacyPlan,
-    require_not_negative,
-    require_positive,
-    require_uniform_weighting,
-)
+from fl_research.privacy.noised_mean import noised_mean_plan
+from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 
 if TYPE_CHECKING:
     import tensorflow_privacy as tfp
+
+    from fl_research.privacy.keyed_noise import NoisedPart
 
 _COUNT_SENSITIVITY = 0.5
 _DEFAULT_COUNT_STDDEV_PER_CLIENT = 1 / 20
@@ -135,67 +131,48 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     Raises:
       InputError: The setting weights clients, or has too few of them for the noise multiplier.
     """
-    import dp_accounting
-
-    from fl_research.privacy import accounting
-
-    require_uniform_weighting(setting.weighting, "adaptive_gaussian")
     expected_cohort_size = setting.sampling.expected_cohort_size
     split = split_noise(config, expected_cohort_size)
-    relation, sensitivity_in_clips = accounting.relation_for(setting.sampling)
-    stddev_of_sum = split.value_noise_multiplier * config.clip_norm
-    query_with_key = functools.partial(_build_query, config, split, expected_cohort_size)
-    return PrivacyPlan(
-        mechanism="adaptive_gaussian",
-        query=query_with_key(setting.noise_key),
-        query_with_key=query_with_key,
-        sampling=setting.sampling,
-        neighboring_relation=relation,
-        sensitivity=sensitivity_in_clips * config.clip_norm,
-        expected_release_event=dp_accounting.ComposedDpEvent(
-            [
-                dp_accounting.GaussianDpEvent(split.value_noise_multiplier),
-                dp_accounting.GaussianDpEvent(split.count_noise_multiplier),
-            ]
-        ),
-        details={
-            "clip_norm": config.clip_norm,
-            "noise_multiplier": config.noise_multiplier,
-            "noise_stddev_of_sum": stddev_of_sum,
-            "noise_stddev_of_mean": stddev_of_sum / expected_cohort_size,
-            "expected_cohort_size": expected_cohort_size,
-            "parameters": {**dataclasses.asdict(config), **dataclasses.asdict(split)},
-            "references": [
-                "Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, "
-                "arXiv:1905.03871",
-                "McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, "
-                "arXiv:1710.06963",
-            ],
-        },
+    return noised_mean_plan(
+        "adaptive_gaussian",
+        setting,
+        clipped_sum=_clipped_sum(config, expected_cohort_size),
+        parts=_noised_parts(split),
+        clip_norm=config.clip_norm,
+        noise_multiplier=config.noise_multiplier,
+        parameters={**dataclasses.asdict(config), **dataclasses.asdict(split)},
+        references=[
+            "Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, "
+            "arXiv:1905.03871",
+            "McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, "
+            "arXiv:1710.06963",
+        ],
     )
 
 
-def _build_query(
-    config: Config, split: NoiseSplit, expected_cohort_size: float, noise_key: NoiseKey
-) -> tfp.DPQuery:
-    """Builds the query; without the key, all of it is public."""
+def _clipped_sum(config: Config, expected_cohort_size: float) -> tfp.DPQuery:
+    """Sums updates clipped to the live norm and counts those within it, without noise."""
     import tensorflow_privacy as tfp
 
-    from fl_research.privacy.client_record import UpdateOnlyQuery
-    from fl_research.privacy.keyed_noise import KeyedGaussianNoiseQuery, NoisedPart
-
-    mean = tfp.NormalizedQuery(
-        tfp.QuantileAdaptiveClipSumQuery(
-            initial_l2_norm_clip=config.clip_norm,
-            noise_multiplier=0.0,
-            target_unclipped_quantile=config.target_quantile,
-            learning_rate=config.clip_learning_rate,
-            clipped_count_stddev=0.0,
-            expected_num_records=expected_cohort_size,
-            geometric_update=True,
-        ),
-        denominator=expected_cohort_size,
+    return tfp.QuantileAdaptiveClipSumQuery(
+        initial_l2_norm_clip=config.clip_norm,
+        noise_multiplier=0.0,
+        target_unclipped_quantile=config.target_quantile,
+        learning_rate=config.clip_learning_rate,
+        clipped_count_stddev=0.0,
+        expected_num_records=expected_cohort_size,
+        geometric_update=True,
     )
+
+
+def _noised_parts(split: NoiseSplit) -> list[NoisedPart]:
+    """The sum of updates and the count, each with its share of the noise."""
+    from fl_research.privacy.keyed_noise import NoisedPart
+
+    def bound_on_count(state: Any) -> Any:
+        below_estimate = state.numerator_state.quantile_estimator_state.below_estimate_state
+        return below_estimate.numerator_state.l2_norm_clip
+
     update = NoisedPart(
         tensors=lambda sample_state: sample_state.sum_state,
         clip_norm=lambda state: state.numerator_state.sum_state.l2_norm_clip,
@@ -203,13 +180,7 @@ def _build_query(
     )
     count = NoisedPart(
         tensors=lambda sample_state: sample_state.quantile_estimator_state,
-        clip_norm=lambda state: (
-            (
-                state.numerator_state.quantile_estimator_state.below_estimate_state.numerator_state
-            ).l2_norm_clip
-        ),
+        clip_norm=bound_on_count,
         noise_multiplier=split.count_noise_multiplier,
     )
-    return UpdateOnlyQuery(
-        KeyedGaussianNoiseQuery(mean, parts=[update, count], noise_key=noise_key)
-    )
+    return [update, count]

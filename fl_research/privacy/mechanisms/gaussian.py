@@ -9,14 +9,9 @@ McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, 
 
 import dataclasses
 
-from fl_research.privacy.plan import (
-    NoiseKey,
-    PlanSetting,
-    PrivacyPlan,
-    require_not_negative,
-    require_positive,
-    require_uniform_weighting,
-)
+from fl_research.argument_checks import require_not_negative, require_positive
+from fl_research.privacy.noised_mean import noised_mean_plan
+from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,49 +41,25 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     Raises:
       InputError: The setting weights clients.
     """
-    import dp_accounting
     import tensorflow_privacy as tfp
 
-    from fl_research.privacy import accounting
-    from fl_research.privacy.client_record import UpdateOnlyQuery
-    from fl_research.privacy.keyed_noise import KeyedGaussianNoiseQuery, NoisedPart
+    from fl_research.privacy.keyed_noise import NoisedPart
 
-    require_uniform_weighting(setting.weighting, "gaussian")
-    expected_cohort_size = setting.sampling.expected_cohort_size
-    relation, sensitivity_in_clips = accounting.relation_for(setting.sampling)
-    stddev_of_sum = config.noise_multiplier * config.clip_norm
-
-    def query_with_key(noise_key: NoiseKey) -> tfp.DPQuery:
-        """Builds the query; without the key, all of it is public."""
-        mean = tfp.NormalizedQuery(
-            tfp.GaussianSumQuery(l2_norm_clip=config.clip_norm, stddev=0.0),
-            denominator=expected_cohort_size,
-        )
-        update = NoisedPart(
-            tensors=lambda sample_state: sample_state,
-            clip_norm=lambda state: state.numerator_state.l2_norm_clip,
-            noise_multiplier=config.noise_multiplier,
-        )
-        return UpdateOnlyQuery(KeyedGaussianNoiseQuery(mean, parts=[update], noise_key=noise_key))
-
-    return PrivacyPlan(
-        mechanism="gaussian",
-        query=query_with_key(setting.noise_key),
-        query_with_key=query_with_key,
-        sampling=setting.sampling,
-        neighboring_relation=relation,
-        sensitivity=sensitivity_in_clips * config.clip_norm,
-        expected_release_event=dp_accounting.GaussianDpEvent(config.noise_multiplier),
-        details={
-            "clip_norm": config.clip_norm,
-            "noise_multiplier": config.noise_multiplier,
-            "noise_stddev_of_sum": stddev_of_sum,
-            "noise_stddev_of_mean": stddev_of_sum / expected_cohort_size,
-            "expected_cohort_size": expected_cohort_size,
-            "parameters": dataclasses.asdict(config),
-            "references": [
-                "McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, "
-                "arXiv:1710.06963"
-            ],
-        },
+    update = NoisedPart(
+        tensors=lambda sample_state: sample_state,
+        clip_norm=lambda state: state.numerator_state.l2_norm_clip,
+        noise_multiplier=config.noise_multiplier,
+    )
+    return noised_mean_plan(
+        "gaussian",
+        setting,
+        clipped_sum=tfp.GaussianSumQuery(l2_norm_clip=config.clip_norm, stddev=0.0),
+        parts=[update],
+        clip_norm=config.clip_norm,
+        noise_multiplier=config.noise_multiplier,
+        parameters=dataclasses.asdict(config),
+        references=[
+            "McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, "
+            "arXiv:1710.06963"
+        ],
     )

@@ -40,8 +40,6 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
             "clip_norm": None,
             "noise_multiplier": 0.0,
             "noise_stddev_of_sum": 0.0,
-            "noise_stddev_of_mean": 0.0,
-            "expected_cohort_size": setting.sampling.expected_cohort_size,
             "parameters": {"weighting": setting.weighting},
             "references": [
                 "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks from "

@@ -3,10 +3,25 @@
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich import progress as rich_progress
 from rich.console import Console
+
+from fl_research.privacy.rounding import rounded_up
+
+
+class Progress(Protocol):
+    """What a run tells while it lasts."""
+
+    def round_done(self, row: Mapping[str, Any]) -> None:
+        """Takes the metrics row of one finished round."""
+
+    def steps(self, label: str, total: int) -> Iterator[int]:
+        """Yields 1 to `total` and counts them as they are asked for."""
+
+    def note(self, message: str) -> None:
+        """Takes one line that the user should see."""
 
 
 def _describe(row: Mapping[str, Any], primary_metric: str) -> dict[str, str]:
@@ -18,7 +33,7 @@ def _describe(row: Mapping[str, Any], primary_metric: str) -> dict[str, str]:
     if metric is not None:
         shown[primary_metric] = f"{metric:.4f}"
     if row.get("epsilon") is not None:
-        shown["epsilon"] = f"{row['epsilon']:.3f}"
+        shown["epsilon"] = rounded_up(row["epsilon"])
     return shown
 
 
@@ -80,21 +95,3 @@ class TerminalProgress:
     def note(self, message: str) -> None:
         """Prints one line above the bar."""
         self._console.print(message, soft_wrap=True, highlight=False, markup=False)
-
-
-class SilentProgress:
-    """Shows nothing; for programs without a terminal, and for tests."""
-
-    def round_done(self, row: Mapping[str, Any]) -> None:
-        """Takes the row and shows nothing."""
-
-    def steps(self, label: str, total: int) -> Iterator[int]:
-        """Yields 1 to `total`."""
-        del label
-        yield from range(1, total + 1)
-
-    def note(self, message: str) -> None:
-        """Takes the line and shows nothing."""
-
-
-Progress = TerminalProgress | SilentProgress

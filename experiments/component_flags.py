@@ -1,0 +1,71 @@
+"""Which flags belong to a component that may not be selected, and what follows.
+
+A flag of a component has no default: set for a component that is not selected, it is an error.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from experiments.experiment_flags import as_typed
+from fl_research.errors import InputError
+
+FLAGS = flags.FLAGS
+
+_TABLE = ("table",)
+_SIMULATED = ("iid", "dirichlet", "quantity")
+
+OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "mechanism": {
+        "clip_norm": ("gaussian", "adaptive_gaussian"),
+        "adaptive_gaussian_target_quantile": ("adaptive_gaussian",),
+        "adaptive_gaussian_clip_learning_rate": ("adaptive_gaussian",),
+        "adaptive_gaussian_clipped_count_stddev": ("adaptive_gaussian",),
+    },
+    "model": {"mlp_hidden_sizes": ("mlp",)},
+    "dataset": {
+        "schema": _TABLE,
+        "infer_schema": _TABLE,
+        "label_column": _TABLE,
+        "positive_label": _TABLE,
+        "client_column": _TABLE,
+        "drop_columns": _TABLE,
+        "delimiter": _TABLE,
+        "encoding": _TABLE,
+        "header": _TABLE,
+        "columns": _TABLE,
+        "query": _TABLE,
+        "json_path": _TABLE,
+        "bearer_token_env": _TABLE,
+    },
+    "partition": {
+        "partition_clients": _SIMULATED,
+        "dirichlet_concentration": ("dirichlet",),
+        "quantity_sigma": ("quantity",),
+    },
+}
+"""Selector flag -> component flag -> the components that it belongs to."""
+
+
+def selected_flags(selector: str) -> dict[str, Any]:
+    """Returns the set flags of the selected component, by the names that its config has.
+
+    Args:
+      selector: The flag that selects, such as `"mechanism"`.
+
+    Raises:
+      InputError: A flag of another component is set.
+    """
+    selected = FLAGS[selector].value
+    values: dict[str, Any] = {}
+    for name, owners in OWNERS[selector].items():
+        value = FLAGS[name].value
+        if value is None:
+            continue
+        if selected not in owners:
+            raise InputError(
+                f"--{name}={as_typed(value)} belongs to --{selector}={' or '.join(owners)}, but "
+                f"--{selector}={selected} is selected; leave the flag out or select that {selector}"
+            )
+        values[name.removeprefix(f"{selected}_")] = value
+    return values
