@@ -11,7 +11,8 @@ from experiments.config_from_flags import config_from_flags
 from experiments.load_task import load_task
 from fl_research import runtime
 from fl_research.experiment_config import ResolvedPrivacy, resolve_privacy
-from fl_research.privacy.ledger import LedgerError, read_ledger
+from fl_research.privacy import accounting
+from fl_research.privacy.ledger import LedgerError, payloads, read_ledger
 from fl_research.reports import run_report, summary
 from fl_research.reports.progress import TerminalProgress
 from fl_research.run.run_directory import RunDirectory
@@ -75,7 +76,7 @@ def _is_completed(folder: Path) -> bool:
     """Whether the ledger of the folder was closed."""
     path = folder / "ledger.jsonl"
     try:
-        return path.exists() and any(entry.kind == "completed" for entry in read_ledger(path))
+        return path.exists() and bool(payloads(read_ledger(path), "completed"))
     except LedgerError:
         return False  # Opening it for the run recovers a torn end, or says what is broken.
 
@@ -101,10 +102,6 @@ def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -
 
 def _warn_of_large_delta(console: Console, delta: float | None, clients: int) -> None:
     """Warns where delta allows a mechanism that publishes somebody's data."""
-    if delta is not None and delta >= 1 / clients:
-        console.print(
-            f"warning: delta={delta:g} is not below 1/{clients} (one over the training clients); "
-            "take a smaller --delta for a meaningful guarantee",
-            soft_wrap=True,
-            highlight=False,
-        )
+    warning = None if delta is None else accounting.large_delta_warning(delta, clients)
+    if warning:
+        console.print(f"warning: {warning}; take a smaller --delta", soft_wrap=True)
