@@ -168,7 +168,7 @@ def _baselines(
         validate=parts.validation.pooled if parts.validation else None,
         metric=task.primary_metric,
         batch_size=config.client_update.batch_size,
-        seed=training.seed,
+        seed=config.seed,
     )
     return {
         "without_privacy": evaluator.pooled(open_weights),

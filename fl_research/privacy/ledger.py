@@ -81,7 +81,7 @@ class Ledger:
 
         Raises:
           LedgerError: If the chain is broken anywhere before a torn last line.
-          InputError: If another process has the ledger open, or the file can't be written.
+          InputError: If another process has the ledger open, or the file cannot be written.
         """
         path = Path(path)
         with storage_errors(path):
@@ -124,7 +124,7 @@ class Ledger:
 
         Raises:
           LedgerError: If the file is not as this process left it.
-          InputError: If the payload is no plain JSON, or the file can't be written, such as for
+          InputError: If the payload is no plain JSON, or the file cannot be written, such as for
             lack of space. What was recorded before stays.
         """
         self._check_untouched()
@@ -210,13 +210,13 @@ def read_ledger(path: str | os.PathLike[str]) -> list[Entry]:
       The entries in order; none for an empty file.
 
     Raises:
-      LedgerError: If the file can't be read or a line is not the entry that was written there.
+      LedgerError: If the file cannot be read or a line is not the entry that was written there.
     """
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LedgerError(f"ledger {path} can't be read: {error.strerror}") from error
+        raise LedgerError(f"ledger {path} cannot be read: {error.strerror}") from error
     return _checked_entries(path, content)
 
 

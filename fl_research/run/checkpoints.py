@@ -71,7 +71,7 @@ class CheckpointStore:
           keep: Committed checkpoints that are kept, at least 1; older ones are deleted.
 
         Raises:
-          InputError: The folder can't be made.
+          InputError: The folder cannot be made.
         """
         if keep < 1:
             raise ValueError(f"keep={keep} must be at least 1")
@@ -95,7 +95,7 @@ class CheckpointStore:
           The arrays' `state_digest`, which the ledger's release entry carries.
 
         Raises:
-          InputError: It can't be written; committed checkpoints are untouched.
+          InputError: It cannot be written; committed checkpoints are untouched.
           TypeError: An array does not hold numbers, or metadata is not JSON.
         """
         stored = [_stored(array) for array in arrays]
@@ -117,7 +117,7 @@ class CheckpointStore:
         """Makes a prepared checkpoint the newest, and deletes the oldest above `keep`.
 
         Raises:
-          InputError: It can't be renamed, or was not prepared.
+          InputError: It cannot be renamed, or was not prepared.
         """
         pending = self._pending_path(round_number)
         with storage_errors(pending):
@@ -149,7 +149,7 @@ class CheckpointStore:
         """Returns the newest good checkpoint, or None; damaged ones are renamed and reported.
 
         Raises:
-          InputError: A file can't be read or renamed.
+          InputError: A file cannot be read or renamed.
         """
         for path in self._committed():
             found = _read(path)
@@ -179,7 +179,7 @@ def _read(path: Path) -> Checkpoint | str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"can't read checkpoint {path}: {error.strerror}") from None
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror}") from None
     try:
         checkpoint = _decode(content)
     except (ValueError, KeyError, TypeError) as error:

@@ -42,7 +42,7 @@ def secret_seed(folder: Path, *, expected_sha256: str | None) -> int:
 
 
 def read_secret_seed(folder: Path) -> int | None:
-    """Returns the folder's secret seed; None where it was taken out or can't be read."""
+    """Returns the folder's secret seed; None where it was taken out or cannot be read."""
     try:
         return int((folder / FILE_NAME).read_text(encoding="ascii"), 16)
     except (OSError, ValueError):

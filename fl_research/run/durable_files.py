@@ -40,7 +40,7 @@ def storage_errors(path: Path, *, argument: str = "") -> Iterator[None]:
         else:
             way_out = f"put that right or {another}"
         prefix = f"{argument}: " if argument else ""
-        raise InputError(f"{prefix}can't write {path}: {reason}; {way_out}") from error
+        raise InputError(f"{prefix}cannot write {path}: {reason}; {way_out}") from error
 
 
 def lock(descriptor: int, path: Path) -> bool:
@@ -62,7 +62,7 @@ def lock(descriptor: int, path: Path) -> bool:
         return False
     except OSError as error:
         raise InputError(
-            f"can't lock {path}: {error.strerror}; choose a folder on a file system with locks"
+            f"cannot lock {path}: {error.strerror}; choose a folder on a file system with locks"
         ) from error
     return True
 
@@ -85,7 +85,7 @@ def write_and_sync(path: Path, parts: Iterable[bytes], *, mode: int = 0o666) -> 
       mode: The file's permissions from its first byte on, less the process's umask.
 
     Raises:
-      OSError: It can't be written; there is no such file then.
+      OSError: It cannot be written; there is no such file then.
     """
     path.unlink(missing_ok=True)
     with _removed_on_failure(path):
@@ -106,7 +106,7 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o666) -> 
       mode: The file's permissions, less the process's umask.
 
     Raises:
-      InputError: It can't be written (no space, no permission); the old content is still there.
+      InputError: It cannot be written (no space, no permission); the old content is still there.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}{_TEMPORARY_SUFFIX}")
@@ -124,7 +124,7 @@ def append_and_sync(file: io.FileIO, data: bytes) -> None:
       data: What is added.
 
     Raises:
-      OSError: It can't be written; the file is as long as before.
+      OSError: It cannot be written; the file is as long as before.
     """
     end = file.seek(0, os.SEEK_END)
     try:
@@ -142,7 +142,7 @@ def truncate_and_sync(file: io.FileIO, size: int) -> None:
     """Cuts an open file off after `size` bytes and flushes it.
 
     Raises:
-      OSError: It can't be done.
+      OSError: It cannot be done.
     """
     file.truncate(size)
     os.fsync(file.fileno())
@@ -156,7 +156,7 @@ def append_line(path: Path, line: str) -> None:
       line: Without its line end.
 
     Raises:
-      InputError: It can't be written; the file is as long as before.
+      InputError: It cannot be written; the file is as long as before.
     """
     with storage_errors(path), open(path, "r+b", buffering=0) as file:
         append_and_sync(file, f"{line}\n".encode())
@@ -166,7 +166,7 @@ def drop_torn_line(path: Path) -> None:
     """Cuts off a last line without a line end, left by a killed program.
 
     Raises:
-      InputError: The file can't be written.
+      InputError: The file cannot be written.
     """
     with storage_errors(path), open(path, "r+b", buffering=0) as file:
         content = file.read()

@@ -31,7 +31,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
       value: Plain values, or numpy's scalars and arrays.
 
     Raises:
-      InputError: It can't be written; the old content is still there.
+      InputError: It cannot be written; the old content is still there.
       TypeError: A value is neither of those.
     """
     text = json.dumps(plain_json(value), indent=2, ensure_ascii=False, allow_nan=False)
@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-      InputError: The file is absent, can't be read, or holds no JSON object.
+      InputError: The file is absent, cannot be read, or holds no JSON object.
     """
     try:
         value = json.loads(read_text(path))
@@ -57,12 +57,12 @@ def read_text(path: Path) -> str:
     """Reads a UTF-8 file.
 
     Raises:
-      InputError: The file is absent, can't be read, or is not UTF-8.
+      InputError: The file is absent, cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}; is it a run's folder?") from None
+        raise InputError(f"cannot read {path}: {error.strerror}; is it a run's folder?") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is damaged: not UTF-8 text; restore it") from None
 
@@ -78,7 +78,7 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
       row: Values by column.
 
     Raises:
-      InputError: It can't be written; the file is as before.
+      InputError: It cannot be written; the file is as before.
       ValueError: A text has a line end.
     """
     cells = {name: plain_json(value) for name, value in row.items()}
@@ -146,7 +146,7 @@ def plain_json(value: Any) -> Any:
         return None
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"{type(value).__name__} can't be written as JSON: {value!r}")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
 
 
 def _csv_line(cells: Sequence[Any]) -> str:
@@ -155,7 +155,7 @@ def _csv_line(cells: Sequence[Any]) -> str:
     csv.writer(buffer, lineterminator="").writerow(cells)
     line = buffer.getvalue()
     if "\n" in line or "\r" in line:
-        raise ValueError(f"a cell of metrics.csv can't have a line end: {line!r}")
+        raise ValueError(f"a cell of metrics.csv cannot have a line end: {line!r}")
     return line
 
 

@@ -58,7 +58,7 @@ class RunDirectory:
             `flags_into_string()` gives it. Leave out what may change between sessions.
 
         Raises:
-          InputError: The folder has other flags or other files, is in use, or can't be written.
+          InputError: The folder has other flags or other files, is in use, or cannot be written.
         """
         with storage_errors(folder, argument="--output_dir"):
             _make_folder(folder)
@@ -254,7 +254,7 @@ def _parse_flags(text: str) -> dict[str, str]:
         if not line.strip() or line.startswith(("#", "//")):
             continue
         if not line.startswith("-"):
-            raise InputError(f"{FLAGS}: {line!r} is no flag; a value can't have a line end")
+            raise InputError(f"{FLAGS}: {line!r} is no flag; a value cannot have a line end")
         name, equals, value = line.lstrip("-").partition("=")
         flags[name] = value if equals else "true"
     return flags

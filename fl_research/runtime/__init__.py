@@ -99,7 +99,7 @@ def quiet(log_path: Path) -> Iterator[None]:
       log_path: Appended to; its folder exists.
 
     Raises:
-      InputError: The log can't be written.
+      InputError: The log cannot be written.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The TFF worker as a process of our own, which can't outlive the program.
+"""The TFF worker as a process of our own, which cannot outlive the program.
 
 TFF runs computations in a C++ binary, `worker_binary`, that it reaches over gRPC. Stock TFF starts
 it on the program's standard output and forgets it, so it stays behind as an orphan that holds the
@@ -113,7 +113,7 @@ class WorkerProcess:
                     )
             except OSError as error:
                 raise WorkerError(
-                    f"can't start the TFF worker with its log at {self._log_path}: {error}"
+                    f"cannot start the TFF worker with its log at {self._log_path}: {error}"
                 ) from error
 
     def wait_until_listening(self, timeout_seconds: float = 60.0) -> None:

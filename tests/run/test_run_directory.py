@@ -91,7 +91,7 @@ def test_a_folder_of_something_else_and_a_file_are_refused_untouched(tmp_path: P
 def test_a_folder_that_cannot_be_made_is_refused() -> None:
     if not Path("/proc/self").exists():
         pytest.skip("needs /proc, where nobody can make a folder")
-    with pytest.raises(InputError, match="--output_dir: can't write /proc/runs"):
+    with pytest.raises(InputError, match="--output_dir: cannot write /proc/runs"):
         RunDirectory.open(Path("/proc/runs/one"), flags_text=FLAGS)
 
 
@@ -295,8 +295,8 @@ def test_a_storage_error_names_the_file_and_the_flag_only_where_it_chose_it(
                 raise OSError(number, os.strerror(number))
         return str(caught.value)
 
-    assert message("").startswith(f"can't write /runs/ledger.jsonl: {way_out}")
+    assert message("").startswith(f"cannot write /runs/ledger.jsonl: {way_out}")
     with_flag = way_out.replace("another folder", "another --output_dir")
     assert message("--output_dir").startswith(
-        f"--output_dir: can't write /runs/ledger.jsonl: {with_flag}"
+        f"--output_dir: cannot write /runs/ledger.jsonl: {with_flag}"
     )
