@@ -76,11 +76,10 @@ class _Run:
             clients_per_round=None if example.sampling == "full" else 0.1 * len(self.train),
         )
         self.ledger = ledger.Ledger.open(folder / "ledger.jsonl")
-        self.cohort_seed = (
-            cohort_seed.secret_seed(folder, expected_sha256=None)
-            if example.noise_seed is None
-            else 0
-        )
+        self.cohort_seed = 0
+        if example.noise_seed is None:
+            (folder / cohort_seed.FILE_NAME).write_text("0\n")  # The same in every test run.
+            self.cohort_seed = cohort_seed.secret_seed(folder, expected_sha256=None)
         self.weights = np.zeros(self.inputs.shape[-1])
         self.noise = np.random.default_rng(example.noise_seed)
         self.clip_norm = CLIP_NORM
