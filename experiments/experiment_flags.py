@@ -10,6 +10,7 @@ from typing import Any
 from absl import flags
 
 from experiments import privacy_flags
+from fl_research.errors import InputError
 
 FLAGS = flags.FLAGS
 
@@ -77,7 +78,8 @@ def as_typed(value: Any) -> str:
 def flags_text(binary: str) -> str:
     """Returns every flag that shapes the run as the text of a flag file, in order of names.
 
-    Flags that only say where the run goes are left out; flags without a value too.
+    Flags that only say where the run goes are left out, and flags without a value. Passwords in
+    an address are hidden: give them in another way, such as PGPASSWORD.
 
     Args:
       binary: The module of the binary, whose key flags these are.
@@ -87,6 +89,10 @@ def flags_text(binary: str) -> str:
         for flag in FLAGS.get_key_flags_for_module(binary)
         if flag.name not in _WHERE_ONLY and flag.value is not None
     }
+    if shaping.get("data"):
+        from fl_research.data.sources import redact  # Slow to import; --help needs none.
+
+        shaping["data"] = redact(shaping["data"])
     return "".join(f"--{name}={as_typed(shaping[name])}\n" for name in sorted(shaping))
 
 
@@ -98,5 +104,10 @@ def run_name(use_case: str, text: str) -> str:
       text: From `flags_text`.
     """
     if FLAGS.run_name:
+        if FLAGS.run_name in (".", "..") or "/" in FLAGS.run_name:
+            raise InputError(
+                f"--run_name={FLAGS.run_name} is no name of a folder; give the path before it as "
+                "--output_dir"
+            )
         return str(FLAGS.run_name)
     return f"{use_case}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}"

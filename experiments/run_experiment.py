@@ -65,7 +65,7 @@ def run_experiment(
                         config,
                         privacy,
                         directory,
-                        command=command_line(f"experiments.{use_case}"),
+                        command=command_line(f"experiments.{use_case}", sys.argv[1:]),
                         progress=progress,
                     )
         run_report.write(directory.path)

@@ -92,6 +92,11 @@ def _with_cohort_seed(
 def _bind_ledger(ledger: Ledger, plan: Mapping[str, Any], directory: RunDirectory) -> None:
     """Writes the plan as the ledger's first entry, or checks that it is the same plan."""
     begun = payloads(ledger.entries, "plan")
+    if not begun and directory.run_path.exists():
+        raise InputError(
+            f"{directory.ledger_path} is gone, but the run had begun; restore it, or start anew "
+            "with another --run_name"
+        )
     if not begun:
         ledger.append("plan", plan)
         return

@@ -10,6 +10,7 @@ import tensorflow_federated as tff
 from fl_research import randomness
 from fl_research.client_evaluator import ClientEvaluator
 from fl_research.data.blocks import cut_into_blocks
+from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
 from fl_research.learning.client_update import check_block
 from fl_research.learning.evaluation import build_evaluation
@@ -60,8 +61,8 @@ def build_parts(
       privacy: Sampler and mechanism settings.
 
     Raises:
-      InputError: The data does not fit the model.
-      RuntimeError: The noise that the plan draws is not the noise that it declares.
+      InputError: The data does not fit the model, or the noise that the plan draws is not the
+        noise that it declares.
     """
     setting = PlanSetting(
         sampling=privacy.sampling,
@@ -71,7 +72,11 @@ def build_parts(
     plan = mechanisms.load(config.mechanism).make_plan(privacy.mechanism_config, setting)
     self_test = noise_self_test(plan)
     if self_test and not self_test["passed"]:
-        raise RuntimeError(f"the noise drawn is not the noise declared, nothing ran: {self_test}")
+        raise InputError(
+            f"clip_norm={plan.details['clip_norm']} gives noise of standard deviation "
+            f"{self_test['measured_stddev']:g} where {self_test['declared_stddev']:g} is declared; "
+            "take a clip norm and a noise multiplier that float32 can hold"
+        )
     model = models.load(config.model).build(
         config.model_config(), num_inputs=task.num_inputs, seed=config.seed
     )

@@ -38,6 +38,7 @@ def ledger_plan(
         "expected_release_event": None if expected is None else event_to_json(expected),
         "unit": task.unit,
         "rounds_planned": training.rounds,
+        "early_finish": training.early_finish_patience > 0,
         "seeds": {
             "noise": "from --noise_seed" if repeatable else "fresh entropy",
             "cohorts": "from --seed" if repeatable else "secret",

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow_federated as tff
 
 from fl_research.data.blocks import cut_into_blocks
@@ -123,6 +124,7 @@ class TrainingLoop:
           WorkerError: TFF's worker died; the run can be resumed.
         """
         state, done = self._resume()
+        self._require_finite(state, done)
         while done < self._config.rounds:
             if self._has_converged():
                 return TrainingOutcome(state=state, rounds_completed=done, status="converged")
@@ -132,6 +134,7 @@ class TrainingLoop:
                 )
             state = self._run_round(state, done + 1)
             done += 1
+            self._require_finite(state, done)
         return TrainingOutcome(state=state, rounds_completed=done, status="completed")
 
     def _resume(self) -> tuple[Any, int]:
@@ -170,9 +173,8 @@ class TrainingLoop:
         train, release = output.metrics["train"], output.metrics["release"]
         noise = {name: float(value) for name, value in dict(release["metrics"]).items()}
         row = _metrics_row(call, train, noise, seconds=time.monotonic() - started)
-        digest = self._outputs.checkpoints.prepare(
-            round_number, server_state.flatten_state(output.state), {"row": row}
-        )
+        arrays = server_state.flatten_state(output.state)
+        digest = self._outputs.checkpoints.prepare(round_number, arrays, {"row": row})
         ledger.append(
             "release",
             {
@@ -203,6 +205,14 @@ class TrainingLoop:
         self._rows.append(row)
         for listener in self._listeners:
             listener.round_done(row)
+
+    def _require_finite(self, state: Any, done: int) -> None:
+        """Stops a run whose model has left the numbers; more rounds would only cost epsilon."""
+        if not all(np.isfinite(array).all() for array in server_state.flatten_state(state)):
+            raise InputError(
+                f"round={done} left a model that is not finite; take a smaller "
+                "--client_learning_rate or --server_learning_rate and another --run_name"
+            )
 
     def _note(self, message: str) -> None:
         """Tells every listener."""

@@ -201,7 +201,14 @@ class ClientData:
         candidates = np.flatnonzero(over)
         counts = lengths[too_long]
         owners = np.repeat(np.arange(len(counts)), counts)
-        draws = randomness.generator(seed, "cap_rows").integers(0, 1 << 32, len(candidates))
+        # From (seed, client id, row of the client) alone: a neighbouring data set, with one client
+        # more or less, must keep the same rows of all others.
+        clients = pd.util.hash_array(np.asarray(self.client_ids[too_long], object).astype(str))
+        first = np.cumsum(counts) - counts
+        rows = (np.arange(len(candidates)) - np.repeat(first, counts)).astype(np.uint64)
+        secret = randomness.key(seed, "cap_rows").view(np.uint64)[0]
+        draws = _mixed(_mixed(clients ^ secret)[owners] + rows)
+        draws = (draws >> np.uint64(32)).astype(np.int64)
         # One key of client and draw sorts ten times faster than two. Two given rows of a client
         # tie with probability 2**-32, which is all that the choice is away from uniform.
         order = np.argsort((owners << 32) | draws, kind="stable")
@@ -334,3 +341,11 @@ def _split_element(
         if name not in inputs:
             raise InputError(f"feature_keys={name!r} is not there; name some of {sorted(inputs)}")
     return {name: inputs[name] for name in names}, label
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """Mixes the bits of `uint64` words, one to one (the finalizer of SplitMix64, Steele 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

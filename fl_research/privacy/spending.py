@@ -73,7 +73,7 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
     plan = plan_of(entries)
     relation, sensitivity_in_clips = relation_of(entries)
     releases = releases_of(entries)
-    event = accounting.compose(releases, sampling_of(entries))
+    event = accounting.compose([*releases, *_still_possible(plan, releases)], sampling_of(entries))
     planned_noise = plan.get("expected_release_event") is not None
     delta = plan.get("delta")
     if delta is None and (planned_noise or _has_noise(event)):
@@ -101,6 +101,22 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
         repeated=len(releases) - len(rounds),
         failed=len(_calls(entries, "round_started") - _calls(entries, "release")),
     )
+
+
+def _still_possible(plan: Mapping[str, Any], releases: Sequence[Release]) -> list[Release]:
+    """The planned rounds without a release that count all the same.
+
+    Where a run may finish early, its last round depends on the models that it released. An epsilon
+    of the rounds up to there would be no guarantee; that of all planned rounds is (Rogers et al.
+    2016, "Privacy odometers and filters").
+    """
+    expected = plan.get("expected_release_event")
+    if not plan.get("early_finish") or expected is None:
+        return []
+    released = {release.round_number for release in releases}
+    event = event_from_json(expected)
+    rounds = range(1, plan["rounds_planned"] + 1)
+    return [Release(number, event) for number in rounds if number not in released]
 
 
 def plan_of(entries: Sequence[Entry]) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
+from fl_research.run.durable_files import storage_errors
 from fl_research.run.record_files import MetricsRow
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def draw(folder: Path, plots: Sequence[Plot]) -> list[Path]:
         with _style():
             figure = plot.drawn()
             # Without the version of matplotlib in the file, equal figures are equal bytes.
-            figure.savefig(path, metadata={"Software": None})
+            with storage_errors(path):
+                figure.savefig(path, metadata={"Software": None})
         files.append(path)
     return files
 

@@ -140,6 +140,11 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
         )
     if not spent.private:
         return lines
+    if records.plan.stated("early_finish"):
+        lines.append(
+            "The run could finish early, by a rule that looks at the released models; ε therefore "
+            "counts all planned rounds, whether they ran or not."
+        )
     delta = records.plan.required("delta")
     clients = records.run.required("data.split.train_clients")
     if large_delta := accounting.large_delta_warning(delta, clients):
@@ -234,7 +239,10 @@ def seeds(records: RunRecords, spent: Spending) -> dict[str, Any]:
         )
         lines += _secrecy(records)
     elif noise_seed is None:
-        lines.append("No noise was drawn; the run can be repeated to the bit on the same machine.")
+        lines.append(
+            "No noise was drawn. The cohorts come from fresh entropy; with --noise_seed they "
+            "follow from --seed, and the run can be repeated to the bit on the same machine."
+        )
     return {"seed": seed, "noise_seed_given": noise_seed is not None, "statements": lines}
 
 

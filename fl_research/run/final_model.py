@@ -12,6 +12,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fl_research.errors import InputError
+from fl_research.run.durable_files import storage_errors, write_atomically
+
 
 class _ServedModel(tf.Module):
     """The forward pass with its weights as variables."""
@@ -55,15 +58,24 @@ def save(
       weights: Its trained weights.
       description: JSON for `model.json`: model name and settings, feature names, schema.
       num_inputs: Input features of one row.
+
+    Raises:
+      InputError: The model cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     served = _ServedModel(model, weights, num_inputs)
-    tf.saved_model.save(
-        served,
-        str(folder / "saved_model"),
-        signatures={"serving_default": served.predict},
-        options=tf.saved_model.SaveOptions(save_debug_info=False),
-    )
-    (folder / "model.json").write_text(
-        json.dumps(dict(description), indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            tf.saved_model.save(
+                served,
+                str(folder / "saved_model"),
+                signatures={"serving_default": served.predict},
+                options=tf.saved_model.SaveOptions(save_debug_info=False),
+            )
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0]
+            raise InputError(
+                f"cannot write {folder}: {reason}; free some space, then run the same command again"
+            ) from error
+    text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
+    write_atomically(folder / "model.json", text)

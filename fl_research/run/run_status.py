@@ -3,9 +3,8 @@
 import os
 import platform
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,18 +61,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def command_line(module: str) -> str:
+def command_line(module: str, typed: Sequence[str]) -> str:
     """Returns the command that was typed, with passwords in addresses hidden.
 
     Args:
       module: The binary's module, such as `"experiments.churn_prevention"`.
+      typed: The arguments after it, as in `sys.argv[1:]`.
     """
     from fl_research.data.sources import redact
 
     arguments = []
-    for argument in sys.argv[1:]:
+    for argument in typed:
         name, equals, value = argument.partition("=")
-        arguments.append(f"{name}{equals}{redact(value)}" if equals else redact(argument))
+        is_flag = argument.startswith("-") and equals
+        arguments.append(f"{name}={redact(value)}" if is_flag else redact(argument))
     return " ".join([f"python -m {module}", *arguments])
 
 

@@ -251,3 +251,15 @@ def test_a_million_clients_make_no_python_object_each() -> None:
     np.testing.assert_array_equal(
         cohort.features["inputs"][:, 0], np.repeat(cohort.client_ids.astype(np.float32), 10)
     )
+
+
+def test_cap_keeps_the_same_rows_of_everybody_when_a_neighbour_leaves() -> None:
+    """Client by client: who else is there changes nothing, or the sensitivity would be of many."""
+    ids = np.repeat([f"c{number:02d}" for number in range(30)], 12)
+    rows = np.arange(len(ids), dtype=np.float32)[:, None]
+    labels = np.zeros(len(ids), np.int32)
+    whole = ClientData.from_rows({"inputs": rows}, labels, ids).cap_rows(5, seed=3)
+    stays = ids != "c07"
+    less = ClientData.from_rows({"inputs": rows[stays]}, labels[stays], ids[stays])
+    kept = set(less.cap_rows(5, seed=3).features["inputs"][:, 0].tolist())
+    assert kept == {row for row in whole.features["inputs"][:, 0].tolist() if not 84 <= row < 96}

@@ -21,10 +21,11 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import churn_prevention
+from experiments import churn_prevention, experiment_flags
 from fl_research.errors import InputError
 from fl_research.privacy.ledger import read_ledger
 from fl_research.privacy.spending import spending_of
+from fl_research.run import run_status
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = [sys.executable, "-m", "experiments.churn_prevention"]
@@ -143,6 +144,7 @@ WRONG_FLAGS = {
     "cohort larger than population": (["--clients_per_round=9999"], r"9999.*2,?800"),
     "rate and size": (["--clients_per_round=9", "--sampling_rate=0.1"], r"clients_per_round"),
     "all clients in one split": (["--test_fraction=0.95"], r"test.*fraction|fraction.*test"),
+    "run name with a path": (["--run_name=../up"], r"--run_name=../up is no name of a folder"),
     "weights under noise": (["--weighting=examples"], r"weighting='?examples"),
     "momentum without one": (
         ["--client_optimizer=adam", "--client_momentum=0.9"],
@@ -227,6 +229,18 @@ def test_wrong_flag_is_exit_code_2_without_a_traceback(tmp_path: Path) -> None:
     result = _process(f"--output_dir={tmp_path}", "--mechanism=magic")
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"error: .*magic.*\n", result.stderr)
+
+
+def test_no_record_of_the_flags_holds_a_password() -> None:
+    """Neither the flag file nor the command that the report repeats, however it was typed."""
+    address = "http://alice:hunter2@localhost/x.csv?api_key=k3y&a=1"
+    with flagsaver.flagsaver():
+        flags.FLAGS(["churn_prevention", f"--data={address}"])
+        text = experiment_flags.flags_text("experiments.data_flags")
+    assert "--data=http" in text
+    for typed in ([f"--data={address}"], ["--data", address]):
+        text += run_status.command_line("experiments.churn_prevention", typed)
+    assert "hunter2" not in text and "k3y" not in text
 
 
 @pytest.mark.slow

@@ -150,3 +150,15 @@ def test_a_ledger_without_plan_or_event_is_refused(tmp_path: Path) -> None:
         book.append("release", {"round": 1})
         with pytest.raises(LedgerError, match="'event' is missing"):
             spending_of(book.entries)
+
+
+def test_early_finish_counts_all_planned_rounds(tmp_path: Path) -> None:
+    """When to stop depends on the released models: only the planned rounds give a guarantee."""
+    noise = Gaussian(1.5)
+    ran_all = ran(tmp_path, plan(noise), [(number, 1, noise) for number in range(1, 6)])
+    (tmp_path / "early").mkdir()
+    may_stop = plan(noise) | {"early_finish": True, "rounds_planned": 5}
+    stopped = ran(tmp_path / "early", may_stop, [(1, 1, noise), (2, 1, noise)])
+    early, whole = spending_of(stopped), spending_of(ran_all)
+    assert early.claim.epsilon == pytest.approx(whole.claim.epsilon)
+    assert early.releases == 2

@@ -19,7 +19,7 @@ from fl_research.data.sources.source_options import SourceOptions
 from fl_research.errors import InputError
 
 if TYPE_CHECKING:
-    from pyarrow import csv
+    pass
 
 # One block must hold the longest row; a longer one is an error in pyarrow.
 _BLOCK_BYTES = 1 << 24
@@ -85,9 +85,12 @@ def _read_text(
     content: bytes,
     delimiter: str,
     options: SourceOptions,
-    ragged: "list[csv.InvalidRow] | None" = None,
 ) -> pa.Table:
-    """The table with all cells as text; fills `ragged` with the first such row, if given."""
+    """The table with all cells as text.
+
+    pyarrow gets no handler of ours for wrong rows: it calls one from its own threads, and a row
+    that cannot be decoded there ends the whole process.
+    """
     from pyarrow import csv
 
     encoding = codecs.lookup(options.encoding).name
@@ -96,17 +99,9 @@ def _read_text(
         autogenerate_column_names=not options.header,
         skip_rows=options.skip_rows,
         block_size=_BLOCK_BYTES,
-        use_threads=ragged is None,  # Only with one thread pyarrow knows the row's number.
     )
 
-    def keep(row: csv.InvalidRow) -> str:
-        if ragged is not None:
-            ragged.append(row)
-        return "error"
-
-    parsing = csv.ParseOptions(
-        delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep
-    )
+    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     # The names first: pyarrow guesses the type of each column that it is not told of by name.
     with csv.open_csv(pa.BufferReader(content), reading, parsing) as reader:
         names = reader.schema.names
@@ -124,18 +119,20 @@ def _explained(
         return InputError(f"{where} is empty; give a file with a header and records")
     if "Could not skip" in str(error):
         return InputError(f"{where} has fewer lines than skip_rows={options.skip_rows}; skip fewer")
-    ragged: list[csv.InvalidRow] = []
-    with contextlib.suppress(pa.ArrowInvalid):
-        _read_text(content, delimiter, options, ragged)
-    if not ragged:
-        reason = str(error).partition("\n")[0]
-        return InputError(f"{where} is not delimited text ({reason}); give its --delimiter")
-    row = ragged[0]
-    return InputError(
-        f"{where}, row {row.number} (the header counted) has {row.actual_columns} cells where the "
-        f"first row has {row.expected_columns}: {row.text[:60]!r}; fix the row, or give the "
-        f"separator with --delimiter (it was {delimiter!r})"
-    )
+    lines = io.StringIO(content.decode(options.encoding), newline="")
+    rows = python_csv.reader(itertools.islice(lines, options.skip_rows, None), delimiter=delimiter)
+    expected = None
+    with contextlib.suppress(python_csv.Error):
+        for number, row in enumerate((row for row in rows if row), start=1):
+            expected = expected or len(row)
+            if len(row) != expected:
+                return InputError(
+                    f"{where}, row {number} (the header counted) has {len(row)} cells where the "
+                    f"first row has {expected}: {delimiter.join(row)[:60]!r}; fix the row, or give "
+                    f"the separator with --delimiter (it was {delimiter!r})"
+                )
+    reason = str(error).partition("\n")[0]
+    return InputError(f"{where} is not delimited text ({reason}); give its --delimiter")
 
 
 def _refuse_unmatched_quotes(
