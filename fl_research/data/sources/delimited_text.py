@@ -42,10 +42,10 @@ def parse_delimited(
       InputError: Empty, not in the encoding, rows of different lengths, quotes that do not match,
         a column name that comes twice, another number of columns than names for them.
     """
+    refuse_undecodable(content, options.encoding, where)
     try:
         table = _read_text(content, delimiter, options)
     except (pa.ArrowInvalid, UnicodeError) as error:
-        refuse_undecodable(content, options.encoding, where)
         raise _explained(content, delimiter, where, options, error) from None
     _refuse_unmatched_quotes(content, table, delimiter, where, options)
     names = [name.strip() or f"column_{index}" for index, name in enumerate(table.column_names)]
@@ -88,14 +88,18 @@ def _read_text(
 ) -> pa.Table:
     """The table with all cells as text.
 
-    pyarrow gets no handler of ours for wrong rows: it calls one from its own threads, and a row
-    that cannot be decoded there ends the whole process.
+    pyarrow gets its own copy of the text in UTF-8, and no handler of ours for wrong rows: its
+    threads outlive a file that they refuse, and if one then calls Python, or frees what Python
+    owns, while the interpreter ends, the whole process aborts.
     """
     from pyarrow import csv
 
-    encoding = codecs.lookup(options.encoding).name
+    if codecs.lookup(options.encoding).name not in ("utf-8", "utf-8-sig"):
+        content = content.decode(options.encoding).encode("utf-8")
+    text = pa.allocate_buffer(len(content))
+    with pa.FixedSizeBufferWriter(text) as writer:
+        writer.write(content)
     reading = csv.ReadOptions(
-        encoding="utf8" if encoding in ("utf-8", "utf-8-sig") else encoding,
         autogenerate_column_names=not options.header,
         skip_rows=options.skip_rows,
         block_size=_BLOCK_BYTES,
@@ -103,12 +107,12 @@ def _read_text(
 
     parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     # The names first: pyarrow guesses the type of each column that it is not told of by name.
-    with csv.open_csv(pa.BufferReader(content), reading, parsing) as reader:
+    with csv.open_csv(pa.BufferReader(text), reading, parsing) as reader:
         names = reader.schema.names
     as_text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
     )
-    return csv.read_csv(pa.BufferReader(content), reading, parsing, as_text)
+    return csv.read_csv(pa.BufferReader(text), reading, parsing, as_text)
 
 
 def _explained(
