@@ -180,7 +180,7 @@ def _data_facts(
 ) -> dict[str, Any]:
     """What run.json says of the data."""
     public = [
-        "column names and kinds",
+        "column names" if loaded.schema.inferred else "column names and kinds",
         "the number of clients" if FLAGS.sampling != "poisson" else "the expected cohort size",
     ]
     if not loaded.schema.inferred:

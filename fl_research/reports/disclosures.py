@@ -41,9 +41,10 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
     run, evaluation = records.run, records.evaluation
     lines = [
         *lines,
-        "training loss of every round, over the cohort's own records (metrics.csv, tensorboard/)",
+        "training loss of every round, over the cohort's own records (metrics.csv, tensorboard/, "
+        "beside the model in checkpoints/)",
         "cohort size and number of training examples of every round, and how many updates were "
-        "not finite (metrics.csv, ledger.jsonl)",
+        "not finite (metrics.csv, ledger.jsonl, checkpoints/)",
         _validation_line(records),
         "test metrics, their percentiles and histograms over clients, the ROC and calibration "
         f"curves: from the records of {run.required('data.split.test_clients'):,} test clients "
@@ -58,6 +59,11 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
         "numbers of clients and examples, size of the largest client, realised participation "
         "(run.json, this report)"
     )
+    if run.required("data.schema_inferred"):
+        lines.append(
+            "kinds, bounds and categories of the columns, read off the records "
+            "(final_model/model.json)"
+        )
     if run.stated("data.cleaning"):
         lines.append("counts of the cleaning rules (run.json, run.log, this report)")
     if run.stated("data.sha256"):
