@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("run.server_state", "run.checkpoints", "run.run_directory", "run.cohort_seed"),
     ("data",),
+    ("stackable",),
     ("models",),
     ("learning",),
     ("privacy",),
@@ -44,6 +45,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 # Everything else is importable without TensorFlow: `--help`, verify_report, plan_privacy.
 WITH_TENSORFLOW = (
+    "stackable",
     *("models", "learning", "privacy.mechanisms", "privacy.keyed_noise", "privacy.client_record"),
     *("runtime.worker_context", "run.server_state", "run.final_model", "run.tensorboard"),
     *("training_loop", "client_evaluator", "baselines"),

@@ -5,6 +5,7 @@ import dataclasses
 from fl_research.argument_checks import require_at_least, require_choice
 
 WEIGHTINGS = ("uniform", "examples")
+EXECUTIONS = ("auto", "loop", "stacked", "compiled")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,9 @@ class ClientUpdateConfig:
       shuffle: Whether each epoch visits the rows in an order drawn from the client's seed.
       weighting: Weight of a client in the mean: "uniform" (1) or "examples" (the number of
         examples that it trained on, repeats counted).
+      execution: How the clients of a block are trained: one after the other ("loop"), many at once
+        ("stacked"), the same with steps compiled by XLA ("compiled"), or what suits the model
+        ("auto"). The result is the same up to the order of floating-point sums.
 
     Raises:
       InputError: A value is out of its range.
@@ -28,6 +32,7 @@ class ClientUpdateConfig:
     batch_size: int = 32
     shuffle: bool = True
     weighting: str = "uniform"
+    execution: str = "auto"
 
     def __post_init__(self) -> None:
         require_at_least("local_epochs", self.local_epochs, 1)
@@ -35,3 +40,4 @@ class ClientUpdateConfig:
         if self.local_steps is not None:
             require_at_least("local_steps", self.local_steps, 1)
         require_choice("weighting", self.weighting, WEIGHTINGS)
+        require_choice("execution", self.execution, EXECUTIONS)

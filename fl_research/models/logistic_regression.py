@@ -33,25 +33,20 @@ def build(config: Config, *, num_inputs: int, seed: int) -> "tff.learning.models
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
     import tensorflow as tf
-    import tensorflow_federated as tff
+
+    from fl_research.stackable.layers import sigmoid_cross_entropy
+    from fl_research.stackable.model import StackableModel
 
     del config, seed
 
-    @tf.function
-    def predict(model_weights: Any, x: Any, training: bool) -> tf.Tensor:
-        del training
-        (kernel, bias), _ = model_weights
-        return tf.linalg.matvec(x["inputs"], kernel) + bias
+    def predict(trainable: Any, x: Any) -> tf.Tensor:
+        kernel, bias = trainable
+        return tf.linalg.matvec(x["inputs"], kernel) + bias[..., tf.newaxis]
 
-    def loss(output: tf.Tensor, label: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
-        del sample_weight
-        labels = tf.cast(label, output.dtype)
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=output))
-
-    return tff.learning.models.FunctionalModel(
+    return StackableModel(
         initial_weights=((np.zeros([num_inputs], np.float32), np.zeros([], np.float32)), ()),
-        predict_on_batch_fn=predict,
-        loss_fn=loss,
+        predict=predict,
+        row_loss=sigmoid_cross_entropy,
         input_spec=(
             collections.OrderedDict(inputs=tf.TensorSpec([None, num_inputs], tf.float32)),
             tf.TensorSpec([None], tf.int32),

@@ -67,27 +67,21 @@ def build(config: Config, *, num_inputs: int, seed: int) -> "tff.learning.models
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
     import tensorflow as tf
-    import tensorflow_federated as tff
 
-    @tf.function
-    def predict(model_weights: Any, x: Any, training: bool) -> tf.Tensor:
-        del training
-        weights, _ = model_weights
-        *hidden, (kernel, bias) = zip(weights[::2], weights[1::2], strict=True)
+    from fl_research.stackable.layers import dense, sigmoid_cross_entropy
+    from fl_research.stackable.model import StackableModel
+
+    def predict(trainable: Any, x: Any) -> tf.Tensor:
+        *hidden, last = zip(trainable[::2], trainable[1::2], strict=True)
         activation = x["inputs"]
-        for hidden_kernel, hidden_bias in hidden:
-            activation = tf.nn.relu(tf.matmul(activation, hidden_kernel) + hidden_bias)
-        return tf.squeeze(tf.matmul(activation, kernel) + bias, axis=-1)
+        for kernel, bias in hidden:
+            activation = tf.nn.relu(dense(activation, kernel, bias))
+        return tf.squeeze(dense(activation, *last), axis=-1)
 
-    def loss(output: tf.Tensor, label: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
-        del sample_weight
-        labels = tf.cast(label, output.dtype)
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=output))
-
-    return tff.learning.models.FunctionalModel(
+    return StackableModel(
         initial_weights=(_initial_weights((num_inputs, *config.hidden_sizes), seed), ()),
-        predict_on_batch_fn=predict,
-        loss_fn=loss,
+        predict=predict,
+        row_loss=sigmoid_cross_entropy,
         input_spec=(
             collections.OrderedDict(inputs=tf.TensorSpec([None, num_inputs], tf.float32)),
             tf.TensorSpec([None], tf.int32),

@@ -36,6 +36,9 @@ import tensorflow_privacy as tfp
 
 from fl_research.privacy.plan import NoiseKey, checked_noise_key
 
+# From here on compiling saves more than it costs: a million values took 27 ms instead of 107.
+_COMPILE_FROM_ELEMENTS = 50_000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoisedPart:
@@ -76,8 +79,19 @@ def standard_normal(root: np.ndarray, release_index: Any, tensor_index: int, sha
     uniform = tf.random.stateless_uniform(
         shape, seed=tf.bitwise.bitwise_xor(root, place), dtype=tf.float64, alg="philox"
     )
-    # Multiples of 2**-52 in [0, 1): half a step up makes them symmetric and never 0 or 1.
+    elements = uniform.shape.num_elements()
+    if elements is not None and elements >= _COMPILE_FROM_ELEMENTS:
+        return _compiled_inverse_normal(uniform)
+    return _inverse_normal(uniform)
+
+
+def _inverse_normal(uniform: tf.Tensor) -> tf.Tensor:
+    """Returns normal values of multiples of 2**-52 in [0, 1)."""
+    # Half a step up makes them symmetric and never 0 or 1.
     return tf.math.ndtri(uniform + 2.0**-53)
+
+
+_compiled_inverse_normal = tf.function(_inverse_normal, jit_compile=True, autograph=False)
 
 
 def noise_root(noise_key: NoiseKey) -> np.ndarray:

@@ -15,6 +15,7 @@ from fl_research.errors import InputError
 from fl_research.learning import client_update
 from fl_research.learning.client_update import LocalTraining
 from fl_research.learning.client_update_config import ClientUpdateConfig
+from fl_research.learning.visiting_order import visiting_order
 from tests.learning import small_cohorts
 
 LEARNING_RATE = 0.3
@@ -96,10 +97,9 @@ def test_shuffled_epochs_train_in_their_drawn_orders() -> None:
     """Two epochs of batches of 3 follow the orders drawn from the seed, to 1e-5 relative."""
     data, training = small_cohorts.clients((2, 7)), _training(batch_size=3, local_epochs=2)
     block = small_cohorts.blocks(data, num_blocks=1, chosen=[1])[0]
-    drawn = client_update._visiting_order(
-        training.config, tf.constant(7, tf.int64), tf.constant(block["seeds"][0])
-    )
-    first, second = np.reshape(drawn, [2, 7])
+    first, second = visiting_order(
+        tf.constant([0, 7], tf.int64), tf.constant(block["seeds"]), epochs=2, shuffle=True
+    ).numpy()
     assert sorted(first) == sorted(second) == list(range(7)) and (first != second).any()
     steps = [epoch[rows] for epoch in (first, second) for rows in np.split(np.arange(7), [3, 6])]
     kernel, bias, loss_sum, examples = _reference(
@@ -190,16 +190,16 @@ def test_epochs_visit_every_row_once_in_orders_of_their_own() -> None:
     Over 6,000 seeds the orders of three rows are uniform in either epoch, and independent between
     the epochs, by chi-square tests; three tests at 1e-7 give a false alarm in 3 of 10 million.
     """
-    config = ClientUpdateConfig(local_epochs=2)
+    splits = np.arange(6001) * 3
 
-    @tf.function
-    def orders(seeds: tf.Tensor) -> tf.Tensor:
-        one = lambda seed: client_update._visiting_order(config, tf.constant(3, tf.int64), seed)  # noqa: E731
-        return tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([6], tf.int64))
+    def orders(seeds: np.ndarray) -> np.ndarray:
+        order = visiting_order(tf.constant(splits), tf.constant(seeds), epochs=2, shuffle=True)
+        return (order.numpy().reshape(2, 6000, 3) - splits[:-1, np.newaxis]).swapaxes(0, 1)
 
     seeds = np.stack([np.full(6000, -(2**62) + 12345), np.arange(6000)], axis=1)
-    drawn = orders(seeds).numpy().reshape(6000, 2, 3)
-    np.testing.assert_array_equal(drawn, orders(seeds).numpy().reshape(6000, 2, 3))
+    drawn = orders(seeds)
+    np.testing.assert_array_equal(drawn, orders(seeds))
+    np.testing.assert_array_equal(orders(seeds[::-1]), drawn[::-1])
     permutations = {order: i for i, order in enumerate(itertools.permutations(range(3)))}
     which = np.array([[permutations[tuple(epoch)] for epoch in client] for client in drawn])
     table = np.zeros([6, 6])

@@ -8,6 +8,7 @@ import tensorflow_privacy as tfp
 from scipy import stats
 
 from fl_research.errors import InputError
+from fl_research.privacy import keyed_noise
 from fl_research.privacy.keyed_noise import (
     KeyedGaussianNoiseQuery,
     NoisedPart,
@@ -130,3 +131,14 @@ def test_a_tensor_without_noise_is_refused() -> None:
 def test_a_key_is_two_64_bit_integers(key: object) -> None:
     with pytest.raises(InputError, match="noise_key"):
         sum_query(key=key)  # type: ignore[arg-type]
+
+
+def test_compiled_values_are_the_same_up_to_rounding() -> None:
+    """Large tensors go through XLA; the values agree to 1e-11 with SciPy's inverse."""
+    place = tf.bitwise.bitwise_xor(noise_root(KEY), tf.constant([4, 1], tf.int64))
+    uniform = tf.random.stateless_uniform([60_000], seed=place, dtype=tf.float64, alg="philox")
+    edges = tf.constant([0.0, 2.0**-52, 1 - 2.0**-52], tf.float64)
+    expected = stats.norm.ppf(uniform.numpy() + 2.0**-53)
+    np.testing.assert_allclose(normal(KEY, 4, 1, 60_000), expected, rtol=1e-11, atol=1e-12)
+    compiled = keyed_noise._compiled_inverse_normal(edges).numpy()
+    assert -8.3 < compiled[0] < compiled[1] < -8.0 and 8.1 < compiled[2] < 8.3

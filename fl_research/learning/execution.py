@@ -1,0 +1,164 @@
+"""How the clients of a block are trained: one after the other, stacked, or stacked and compiled.
+
+The three compute the same round up to the order of floating-point sums; they differ in speed by up
+to ten times. `auto` decides by rules that were found by measurement, from the model alone, so that
+the same run always computes in the same way. `python -m benchmarks.executions` measures them.
+"""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+import tensorflow_privacy as tfp
+
+from fl_research.errors import InputError
+from fl_research.learning import aggregation, client_loop, stacked_clients
+from fl_research.learning.local_training import LocalTraining
+from fl_research.stackable.model import StackableModel
+
+BlockUpdate = Callable[..., collections.OrderedDict]
+
+# Above this the arithmetic of one client outweighs what starting its operations costs.
+_LARGEST_STACKED_MODEL_BYTES = 128 * 1024
+# Local weights of one stack; more would not stay in a core's cache.
+_STACK_BYTES = 8 * 1024 * 1024
+# A step with more operations than this is mostly spent on starting them.
+_COMPILE_FROM_OPERATIONS = 300
+_TOLERANCE = 1e-5
+
+
+def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
+    """Returns how the clients are trained: "loop", "stacked" or "compiled".
+
+    Args:
+      training: What a client trains and how.
+      query: What sums the updates.
+
+    Raises:
+      InputError: Stacking was asked for, and model, optimizer or query cannot be stacked.
+    """
+    asked = training.config.execution
+    if asked == "loop":
+        return "loop"
+    obstacle = _obstacle(training, query)
+    if asked != "auto":
+        if obstacle:
+            raise InputError(f"execution={asked!r} cannot be: {obstacle}; take 'auto' or 'loop'")
+        return asked
+    if obstacle or _model_bytes(training.model) > _LARGEST_STACKED_MODEL_BYTES:
+        return "loop"
+    return "compiled" if _step_operations(training) > _COMPILE_FROM_OPERATIONS else "stacked"
+
+
+def block_update_function(training: LocalTraining, query: tfp.DPQuery) -> BlockUpdate:
+    """Returns the `block_update(training, query, weights, sample_params, block)` to use."""
+    execution = resolve(training, query)
+    if execution == "loop":
+        return client_loop.block_update
+    if execution == "compiled":
+        clients_at_once = stacked_clients.COMPILED_CLIENTS
+    else:
+        clients_at_once = max(1, _STACK_BYTES // max(1, _model_bytes(training.model)))
+    return functools.partial(
+        stacked_clients.block_update,
+        clients_at_once=clients_at_once,
+        compiled=execution == "compiled",
+    )
+
+
+def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
+    """Returns why clients cannot be stacked; empty if they can."""
+    if not isinstance(training.model, StackableModel):
+        return "the model is not a StackableModel"
+    if not _is_elementwise(training.optimizer):
+        return "the client optimizer does not treat each number on its own"
+    if not _adds_up(query, training.model):
+        return "the query's records do not add up"
+    return ""
+
+
+def _is_elementwise(optimizer: tff.learning.optimizers.Optimizer) -> bool:
+    """Tries whether two stacked sets of weights are moved as each is alone, for three steps."""
+    generator = np.random.default_rng(0)
+    shapes = ([3, 2], [4], [])
+    weights = [generator.normal(size=[2, *s]).astype(np.float32) for s in shapes]
+    gradients = [generator.normal(size=[3, 2, *s]).astype(np.float32) for s in shapes]
+
+    def moved(chosen: Any) -> list[np.ndarray]:
+        """The weights after three steps of the chosen set, or of both."""
+        trained = [tf.constant(w[chosen]) for w in weights]
+        specs = [tf.TensorSpec(w.shape, w.dtype) for w in trained]
+        state = tf.nest.map_structure(tf.convert_to_tensor, optimizer.initialize(specs))
+        for step in range(3):
+            state, trained = optimizer.next(
+                state, trained, [tf.constant(g[step][chosen]) for g in gradients]
+            )
+        return [np.asarray(w) for w in trained]
+
+    with tf.init_scope():
+        both, alone = moved(slice(None)), [moved(0), moved(1)]
+    return all(
+        np.allclose(both[i][k], alone[k][i], rtol=_TOLERANCE, atol=_TOLERANCE)
+        for i in range(len(shapes))
+        for k in range(2)
+    )
+
+
+def _adds_up(query: tfp.DPQuery, model: tff.learning.models.FunctionalModel) -> bool:
+    """Tries whether accumulating two preprocessed records is accumulating their sum."""
+    if not isinstance(query, tfp.SumAggregationDPQuery):
+        return False
+    generator = np.random.default_rng(0)
+    weights = tff.learning.models.ModelWeights(*model.initial_weights)
+    template = aggregation.record_template(tf.nest.map_structure(np.asarray, weights))
+    draw = lambda spec: tf.constant(generator.normal(size=spec.shape), spec.dtype)  # noqa: E731
+    with tf.init_scope():
+        params = query.derive_sample_params(query.initial_global_state())
+        one, other = (
+            query.preprocess_record(params, tf.nest.map_structure(draw, template)) for _ in range(2)
+        )
+        empty = aggregation.empty_sample_state(query, template)
+        in_turn = query.accumulate_preprocessed_record(
+            query.accumulate_preprocessed_record(empty, one), other
+        )
+        at_once = query.accumulate_preprocessed_record(
+            empty, tf.nest.map_structure(tf.add, one, other)
+        )
+        leaves = zip(tf.nest.flatten(in_turn), tf.nest.flatten(at_once), strict=True)
+        return all(np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE) for a, b in leaves)
+
+
+def _model_bytes(model: tff.learning.models.FunctionalModel) -> int:
+    """Returns the bytes of one client's trainable weights."""
+    return sum(np.asarray(w).nbytes for w in tf.nest.flatten(model.initial_weights[0]))
+
+
+def _step_operations(training: LocalTraining) -> int:
+    """Returns how many operations one local step of one client takes."""
+    weights = tff.learning.models.ModelWeights(*training.model.initial_weights)
+    x, y = training.model.input_spec
+
+    @tf.function(autograph=False)
+    def step(trainable: Any, x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(trainable)
+            loss = training.model.loss(
+                training.model.predict_on_batch((trainable, weights.non_trainable), x), y
+            )
+        return tape.gradient(loss, trainable)
+
+    specs = tf.nest.map_structure(
+        lambda w: tf.TensorSpec(np.shape(w), np.asarray(w).dtype), weights.trainable
+    )
+    with tf.init_scope():
+        graph = step.get_concrete_function(specs, x, y).graph
+    return _operations(graph.as_graph_def())
+
+
+def _operations(graph: Any) -> int:
+    """Returns the number of operations of a graph and the functions in its library."""
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
