@@ -13,6 +13,7 @@ from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
 from fl_research.privacy.mechanisms import registry as mechanisms
 from fl_research.run.run_status import available_cores
+from fl_research.runtime import worker_addresses
 from fl_research.training_config import TrainingConfig
 
 FLAGS = flags.FLAGS
@@ -54,6 +55,7 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
             local_steps=FLAGS.local_steps,
             batch_size=FLAGS.batch_size,
             weighting=FLAGS.weighting,
+            execution=FLAGS.client_execution,
         ),
         client_optimizer=_optimizer("client"),
         server_optimizer=_optimizer("server"),
@@ -72,12 +74,19 @@ def _training(private: bool, default_delta: float | None) -> TrainingConfig:
     return TrainingConfig(
         rounds=_DEFAULT_ROUNDS if FLAGS.rounds is None else FLAGS.rounds,
         seed=FLAGS.seed,
-        num_blocks=available_cores() if FLAGS.num_blocks is None else FLAGS.num_blocks,
+        num_blocks=_default_blocks() if FLAGS.num_blocks is None else FLAGS.num_blocks,
         evaluate_every=FLAGS.evaluate_every,
         early_finish_patience=FLAGS.early_finish_patience,
         target_epsilon=target,
         delta=delta,
     )
+
+
+def _default_blocks() -> int:
+    """One block for each core that trains; on other machines their number is not known."""
+    if FLAGS.workers is None:
+        return available_cores()
+    return worker_addresses.BLOCKS_PER_WORKER * len(FLAGS.workers)
 
 
 def _sampling_rate() -> float | None:

@@ -11,6 +11,7 @@ from absl import flags
 
 from experiments import privacy_flags
 from fl_research.errors import InputError
+from fl_research.runtime import worker_addresses
 
 FLAGS = flags.FLAGS
 
@@ -44,7 +45,19 @@ flags.DEFINE_integer("batch_size", 8, "Rows in a local batch.")
 flags.DEFINE_enum(
     "weighting", "uniform", ["uniform", "examples"], "Weight of a client in the mean."
 )
-flags.DEFINE_integer("evaluate_every", 10, "Rounds between evaluations on the validation clients.")
+flags.DEFINE_enum(
+    "client_execution",
+    "auto",
+    ["auto", "loop", "stacked", "compiled"],
+    "How a block's clients are trained: in turn, many at once, many at once with compiled steps, "
+    "or what suits the model. The result is the same up to rounding.",
+)
+flags.DEFINE_integer(
+    "evaluate_every",
+    None,
+    "Rounds between evaluations on the validation clients (default: 10, and more where evaluations "
+    "would take more than a tenth of the training time).",
+)
 flags.DEFINE_integer(
     "early_finish_patience",
     0,
@@ -62,12 +75,35 @@ flags.DEFINE_integer(
     "Seed of the noise, for exact re-runs; whoever knows it can take the noise away. Without it "
     "the noise key comes from the system's entropy.",
 )
-flags.DEFINE_integer("num_blocks", None, "Blocks a cohort is cut into (default: one a core).")
+flags.DEFINE_integer(
+    "num_blocks",
+    None,
+    "Blocks a cohort is cut into (default: one a core, with --workers two each).",
+)
+flags.DEFINE_enum(
+    "runtime",
+    None,
+    ["in_process", "worker"],
+    "Where TensorFlow computes what --workers do not: in this process, which is faster for small "
+    "models, or in a TFF worker process (default: in_process).",
+)
+flags.DEFINE_list(
+    "workers",
+    None,
+    "Workers that the clients' training is spread over, as host:port,host:port; start each with "
+    "python -m experiments.worker. A run may go on with others.",
+)
+flags.DEFINE_float(
+    "worker_timeout_seconds",
+    worker_addresses.DEFAULT_TIMEOUT_SECONDS,
+    "Longest time that a worker, the local one too, may take for one call; a round is one call. (A "
+    "remote worker that does not answer at all is noticed within 30 seconds.)",
+)
 flags.DEFINE_string("output_dir", "runs", "Folder of all runs.")
 flags.DEFINE_string(
     "run_name", None, "This run's folder in --output_dir (default: made from the flags)."
 )
-_WHERE_ONLY = {"output_dir", "run_name", "flagfile", "undefok"}
+_WHERE_ONLY = {"output_dir", "run_name", "flagfile", "undefok", "workers", "worker_timeout_seconds"}
 
 
 def as_typed(value: Any) -> str:
@@ -78,8 +114,8 @@ def as_typed(value: Any) -> str:
 def flags_text(binary: str) -> str:
     """Returns every flag that shapes the run as the text of a flag file, in order of names.
 
-    Flags that only say where the run goes are left out, and flags without a value. Passwords in
-    an address are hidden: give them in another way, such as PGPASSWORD.
+    Flags that only say where the run goes, or where it computes, are left out, and flags without a
+    value. Passwords in an address are hidden: give them in another way, such as PGPASSWORD.
 
     Args:
       binary: The module of the binary, whose key flags these are.

@@ -1,7 +1,10 @@
 """What every experiment binary does between its flags and its report."""
 
+import contextlib
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -10,13 +13,15 @@ from experiments import experiment_flags
 from experiments.config_from_flags import config_from_flags
 from experiments.load_task import load_task
 from fl_research import runtime
-from fl_research.experiment_config import ResolvedPrivacy, resolve_privacy
+from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy, resolve_privacy
 from fl_research.privacy import accounting
 from fl_research.privacy.ledger import LedgerError, payloads, read_ledger
 from fl_research.reports import run_report, summary
 from fl_research.reports.progress import TerminalProgress
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import command_line
+from fl_research.runtime import worker_addresses
+from fl_research.runtime.in_process import in_process_runtime
 from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS
@@ -38,6 +43,8 @@ def run_experiment(
       InputError: Something in the flags or the records is wrong.
       WorkerError: TFF's worker died; the same command resumes.
     """
+    workers = () if FLAGS.workers is None else worker_addresses.checked_addresses(FLAGS.workers)
+    timeout = worker_addresses.checked_timeout(FLAGS.worker_timeout_seconds)
     config = config_from_flags(
         default_delta=None if FLAGS.dataset == "table" else _DELTA_OF_NAMED_DATASETS,
         default_clip_norm=default_clip_norm,
@@ -54,7 +61,9 @@ def run_experiment(
             console.print("this run is complete; here is its report again")
         else:
             _describe(console, task, privacy)
-            with runtime.local_runtime(log_path=directory.log_path):
+            config = _with_blocks_of_earlier_session(config, directory)
+            _describe_workers(console, workers, config.training.num_blocks)
+            with _runtime(directory.log_path, workers, timeout):
                 from fl_research import experiment
 
                 with TerminalProgress(
@@ -98,6 +107,44 @@ def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _with_blocks_of_earlier_session(
+    config: ExperimentConfig, directory: RunDirectory
+) -> ExperimentConfig:
+    """The config with the blocks that the run was begun with, whatever computes it now.
+
+    The order in which floating-point numbers are added up follows the blocks: with the same blocks
+    a run that goes on elsewhere ends with the same bits.
+    """
+    begun = (directory.read_json("run.json") or {}).get("num_blocks")
+    if FLAGS.num_blocks is not None or begun is None:
+        return config
+    training = dataclasses.replace(config.training, num_blocks=begun)
+    return dataclasses.replace(config, training=training)
+
+
+def _runtime(
+    log_path: Path, workers: tuple[str, ...], timeout_seconds: float
+) -> contextlib.AbstractContextManager[Any]:
+    """Where the rounds are computed: in this process, or in a worker; and on `workers`, if any."""
+    if FLAGS.runtime == "worker":
+        return runtime.local_runtime(
+            log_path=log_path, call_timeout_seconds=timeout_seconds, workers=workers
+        )
+    return in_process_runtime(
+        log_path=log_path, call_timeout_seconds=timeout_seconds, workers=workers
+    )
+
+
+def _describe_workers(console: Console, workers: tuple[str, ...], num_blocks: int) -> None:
+    """One line on what the rounds are spread over, if anything."""
+    if not workers:
+        return
+    text = f"{num_blocks} blocks of clients a round, spread over {', '.join(workers)}"
+    if num_blocks < len(workers):
+        text += f"; {len(workers) - num_blocks} of them get none: begin with more --num_blocks"
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _warn_of_large_delta(console: Console, delta: float | None, clients: int) -> None:

@@ -47,7 +47,10 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 WITH_TENSORFLOW = (
     "stackable",
     *("models", "learning", "privacy.mechanisms", "privacy.keyed_noise", "privacy.client_record"),
-    *("runtime.worker_context", "run.server_state", "run.final_model", "run.tensorboard"),
+    *("runtime.worker_context", "runtime.worker_executors", "runtime.worker_stub"),
+    *("runtime.spread_context", "runtime.split_computation", "runtime.default_context"),
+    *("runtime.in_process_context", "runtime.computation_plan", "runtime.loaded_graph"),
+    *("runtime.value_conversion", "run.server_state", "run.final_model", "run.tensorboard"),
     *("training_loop", "client_evaluator", "baselines"),
     *("experiment", "experiment_parts", "run_facts"),
 )

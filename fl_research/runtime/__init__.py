@@ -1,10 +1,12 @@
 """TFF's execution contexts: start them, keep them quiet, and leave nothing behind.
 
 `local_runtime` starts one worker process, imports TFF while the worker starts, and makes a context
-on that worker TFF's default. Whatever way the body is left (return, exception, `sys.exit`, Ctrl-C,
-SIGTERM), the worker is ended and waited for; when the program itself is killed, the kernel ends the
-worker. A worker that dies is never restarted behind the caller's back, as stock TFF does: a round
-that is silently repeated would be a release that nobody counted. The call raises `WorkerError`.
+on that worker TFF's default. Workers that run on other machines take over the clients' part of each
+computation if their addresses are given. Whatever way the body is left (return, exception,
+`sys.exit`, Ctrl-C, SIGTERM), the local worker is ended and waited for; when the program itself is
+killed, the kernel ends it. A worker that dies is never restarted behind the caller's back, as stock
+TFF does: a round that is silently repeated would be a release that nobody counted. The call raises
+`WorkerError`.
 
 This module imports neither TensorFlow nor TFF before `local_runtime` is entered, so that a program
 can parse its flags first and nothing of the import reaches the terminal.
@@ -18,7 +20,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +28,7 @@ import absl.logging
 
 from fl_research.run.durable_files import storage_errors
 from fl_research.runtime import interrupts
+from fl_research.runtime.worker_addresses import DEFAULT_TIMEOUT_SECONDS
 from fl_research.runtime.worker_process import WorkerError, WorkerProcess
 
 __all__ = ["Runtime", "WorkerError", "local_runtime", "quiet"]
@@ -50,8 +53,12 @@ def local_runtime(
     log_path: Path | None = None,
     call_timeout_seconds: float | None = None,
     redirect_stderr: bool = True,
+    workers: Sequence[str] = (),
 ) -> Iterator[Runtime]:
     """Runs TFF computations of the body in a local worker, and ends it afterwards.
+
+    With `workers`, what a computation does at the clients runs on those, and the rest (the noise
+    and the server's state with it) in the local worker; see `spread_context`.
 
     TFF keeps its contexts per thread: computations must be called in the thread that entered.
     In the main thread SIGTERM becomes `SystemExit(143)` while the body runs, unless the program has
@@ -62,12 +69,15 @@ def local_runtime(
         file, deleted at the end unless the body raised an error.
       call_timeout_seconds: Longest time that one call to the worker may take, `None` for no limit.
       redirect_stderr: Whether this process's own TensorFlow output goes to the log, see `quiet`.
+      workers: Addresses of workers on other machines, from `worker_addresses.checked_addresses`.
 
     Raises:
-      WorkerError: The worker could not be started. In the body: it died or did not answer in time.
+      WorkerError: The worker could not be started, or a remote one not be reached. In the body: one
+        died, did not answer in time, or was cut off.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(interrupts.sigterm_exits())
+        remote_workers = stack.enter_context(reached(workers, call_timeout_seconds))
         if log_path is None:
             log_path = stack.enter_context(_temporary_log())
         if redirect_stderr:
@@ -79,11 +89,34 @@ def local_runtime(
         with interrupts.not_lost():
             context_module = importlib.import_module("fl_research.runtime.worker_context")
         worker.wait_until_listening()
-        stack.enter_context(context_module.default_context(worker, call_timeout_seconds))
+        stack.enter_context(
+            context_module.default_context(worker, call_timeout_seconds, remote_workers)
+        )
         # Again, so that the worker ends before its context is dropped: after an interrupt a thread
         # of the context still waits for an answer, and dropping the context waits for that thread.
         stack.callback(worker.stop)
         yield Runtime(worker=worker, log_path=log_path)
+
+
+@contextlib.contextmanager
+def reached(workers: Sequence[str], timeout_seconds: float | None) -> Iterator[list[Any]]:
+    """Gives the workers on other machines, each of which answers; see `remote_worker.reached`.
+
+    Args:
+      workers: Their addresses; none is fine.
+      timeout_seconds: Longest time of one call; `None` takes `DEFAULT_TIMEOUT_SECONDS`.
+
+    Raises:
+      WorkerError: Some do not answer.
+    """
+    if not workers:
+        yield []
+        return
+    with interrupts.not_lost():
+        remote_worker = importlib.import_module("fl_research.runtime.remote_worker")
+    seconds = DEFAULT_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
+    with remote_worker.reached(workers, timeout_seconds=seconds) as remote:
+        yield remote
 
 
 @contextlib.contextmanager

@@ -1,131 +1,90 @@
-"""A TFF execution context on one worker process, without stock TFF's silent retries.
-
-Stock TFF repeats a call for ever when gRPC says UNAVAILABLE or FAILED_PRECONDITION, on a new worker
-if the old one died. Here every call to the worker is made once. If it fails because the worker is
-gone, `WorkerError` says so; any other failure (an error inside the computation) is passed on as the
-gRPC error that carries TensorFlow's message.
-"""
+"""The TFF context of this program: on the local worker, and on remote ones where there are some."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import grpc
 import tensorflow_federated as tff
-from tensorflow_federated.proto.v0 import executor_pb2_grpc
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
+from tensorflow_federated.python.core.impl.executors import cardinalities_utils
+from tensorflow_federated.python.core.impl.types import type_conversions
 
-from fl_research.runtime.worker_process import WorkerError, WorkerProcess
-
-_MAX_MESSAGE_BYTES = 2 * 1000 * 1000 * 1000
-_CHANNEL_OPTIONS = [
-    ("grpc.max_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),  # the worker is on this machine, whatever http_proxy says
-]
-_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-# A connection breaks a moment before its process can be waited for.
-_GRACE_SECONDS = 5.0
-
-_active_contexts: list[Any] = []
+from fl_research.runtime.default_context import as_default
+from fl_research.runtime.identity_map import IdentityMap
+from fl_research.runtime.remote_worker import RemoteWorker
+from fl_research.runtime.spread_context import spread_context
+from fl_research.runtime.worker_executors import WorkerExecutors
+from fl_research.runtime.worker_process import WorkerProcess
+from fl_research.runtime.worker_stub import LocalStub, WorkerStub
 
 
-class _WorkerStub(tff.framework.RemoteExecutorStub):
-    """Calls one worker, once a call, and says in plain words when it is gone."""
+class WorkerContext(tff.framework.SyncContext):
+    """Runs computations in one worker, each call once.
 
-    def __init__(self, worker: WorkerProcess, timeout_seconds: float | None) -> None:
-        """Opens the channel."""
-        self._worker = worker
-        self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(worker.address, _CHANNEL_OPTIONS)
-        self._service = executor_pb2_grpc.ExecutorGroupStub(self._channel)
+    Args:
+      stub: Calls the worker.
+    """
 
-    def _call(self, method: Any, request: Any) -> Any:
-        """Makes one call; a dead or silent worker is a `WorkerError`."""
-        if not self._worker.is_alive():
-            raise WorkerError(self._worker.failure("between two computations"))
-        try:
-            return method(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            gone = isinstance(error, grpc.Call) and error.code() in _GONE
-            if not gone and self._worker.is_alive():
-                raise
-            if gone and error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._worker.is_alive(_GRACE_SECONDS)
-            raise WorkerError(self._worker.failure("during a computation")) from None
+    def __init__(self, stub: WorkerStub) -> None:
+        super().__init__()
+        self._executors = WorkerExecutors(stub)
+        self._compiled: IdentityMap[tff.Computation] = IdentityMap()
 
-    def get_executor(self, request: Any) -> Any:
-        """Calls GetExecutor."""
-        return self._call(self._service.GetExecutor, request)
+    def invoke(self, comp: tff.Computation, arg: Any) -> Any:
+        """Runs a computation.
 
-    def create_value(self, request: Any) -> Any:
-        """Calls CreateValue."""
-        return self._call(self._service.CreateValue, request)
+        Args:
+          comp: The computation.
+          arg: Its argument, a `Struct` of several; None without any.
 
-    def create_struct(self, request: Any) -> Any:
-        """Calls CreateStruct."""
-        return self._call(self._service.CreateStruct, request)
-
-    def create_call(self, request: Any) -> Any:
-        """Calls CreateCall."""
-        return self._call(self._service.CreateCall, request)
-
-    def create_selection(self, request: Any) -> Any:
-        """Calls CreateSelection."""
-        return self._call(self._service.CreateSelection, request)
-
-    def compute(self, request: Any) -> Any:
-        """Calls Compute, which is where the work is waited for."""
-        return self._call(self._service.Compute, request)
-
-    def dispose(self, request: Any) -> Any:
-        """Calls Dispose; a worker that is gone holds nothing to dispose of."""
-        with contextlib.suppress(WorkerError):
-            return self._call(self._service.Dispose, request)
-
-    def dispose_executor(self, request: Any) -> Any:
-        """Calls DisposeExecutor; a worker that is gone holds nothing to dispose of."""
-        with contextlib.suppress(WorkerError):
-            return self._call(self._service.DisposeExecutor, request)
+        Raises:
+          WorkerError: The worker is gone, or does not answer in time.
+          grpc.RpcError: An error inside the computation.
+        """
+        compiled = self._compiled.get(
+            comp, lambda: tff.backends.native.desugar_and_transform_to_native(comp)
+        )
+        if isinstance(arg, tff.structure.Struct):
+            elements = tff.structure.iter_elements(arg)
+            arg = tff.structure.Struct([(n, _without_tensors(value)) for n, value in elements])
+        else:
+            arg = _without_tensors(arg)
+        numbers = cardinalities_utils.infer_cardinalities(arg, comp.type_signature.parameter)
+        result = self._executors.run(compiled, numbers.get(tff.CLIENTS, 0), arg)
+        return tensorflow_computation.transform_result(
+            type_conversions.type_to_py_container(result, comp.type_signature.result)
+        )
 
     def close(self) -> None:
-        """Closes the channel and its threads."""
-        self._channel.close()
+        """Drops what the worker holds."""
+        self._executors.close()
 
 
 @contextlib.contextmanager
-def default_context(worker: WorkerProcess, call_timeout_seconds: float | None) -> Iterator[None]:
+def default_context(
+    worker: WorkerProcess,
+    call_timeout_seconds: float | None,
+    remote_workers: Sequence[RemoteWorker] = (),
+) -> Iterator[None]:
     """Makes a context on `worker` TFF's default for this thread while the body runs.
-
-    Afterwards the default is the context of an enclosing `default_context`, or one that refuses to
-    compute: TFF's own default would start a worker that nobody stops.
 
     Args:
       worker: A worker that listens, and has ended by the time the body is left.
       call_timeout_seconds: Longest time of one call to the worker; `None` for no limit.
+      remote_workers: Workers that take over the clients' work of each computation.
+
+    Raises:
+      WorkerError: What listens at a remote worker's address is no TFF worker.
     """
-    stub = _WorkerStub(worker, call_timeout_seconds)
-
-    def executor(cardinalities: dict[Any, int]) -> tff.framework.RemoteExecutor:
-        """Returns an executor for one number of clients, 0 where an argument tells none."""
-        cardinalities.setdefault(tff.CLIENTS, 0)
-        remote_executor = tff.framework.RemoteExecutor(stub)
-        remote_executor.set_cardinalities(cardinalities)
-        return remote_executor
-
-    context = tff.framework.SyncExecutionContext(
-        executor_fn=tff.framework.ResourceManagingExecutorFactory(executor),
-        compiler_fn=tff.backends.native.desugar_and_transform_to_native,
-        transform_args=tensorflow_computation.transform_args,
-        transform_result=tensorflow_computation.transform_result,
-    )
-    enclosing = _active_contexts[-1] if _active_contexts else None
-    _active_contexts.append(context)
-    tff.framework.set_default_context(context)
-    try:
+    with contextlib.ExitStack() as stack:
+        stub = LocalStub(worker, call_timeout_seconds)
+        stack.callback(stub.close)
+        local = WorkerContext(stub)
+        stack.callback(local.close)
+        stack.enter_context(as_default(stack.enter_context(spread_context(local, remote_workers))))
         yield
-    finally:
-        _active_contexts.remove(context)
-        tff.framework.set_default_context(enclosing or tff.test.create_runtime_error_context())
-        stub.close()
+
+
+def _without_tensors(value: Any) -> Any:
+    """Returns a value with numpy arrays in place of TensorFlow's tensors and variables."""
+    return tensorflow_computation.transform_args(value)

@@ -63,12 +63,18 @@ class WorkerProcess:
     context belongs to as well (TFF keeps its contexts per thread), so start it where it is used.
     """
 
-    def __init__(self, log_path: Path) -> None:
-        """Remembers where to log."""
+    def __init__(self, log_path: Path, *, port: int = 0) -> None:
+        """Remembers where to log and listen.
+
+        Args:
+          log_path: Takes what the worker prints; appended to.
+          port: Where to listen; 0 takes a free port.
+        """
         self._log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
         self._reservation: socket.socket | None = None
-        self._port = 0
+        self._wanted_port = port
+        self._port = port
 
     @property
     def address(self) -> str:
@@ -84,16 +90,11 @@ class WorkerProcess:
         """Starts the worker and returns at once; see `wait_until_listening`.
 
         Raises:
-          WorkerError: The worker or its log could not be opened.
+          WorkerError: The worker or its log could not be opened, or the port is taken.
         """
         binary = worker_binary()
         with interrupts.deferred():
-            # A bound socket that never listens keeps the port from everyone but the worker, which
-            # binds with SO_REUSEPORT as well. Without it two programs could share one port, and
-            # answers would come from the wrong worker.
-            self._reservation = socket.socket()
-            self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._reservation.bind(("", 0))
+            self._reservation = _reserved_port(self._wanted_port)
             self._port = self._reservation.getsockname()[1]
             command = [sys.executable, "-I", "-S", "-c", _EXEC_WRAPPER, str(os.getpid())]
             command += [
@@ -168,3 +169,25 @@ class WorkerProcess:
             if self._reservation is not None:
                 self._reservation.close()
                 self._reservation = None
+
+
+def _reserved_port(port: int) -> socket.socket:
+    """Returns a bound socket that never listens: it keeps the port for our worker.
+
+    The worker binds with SO_REUSEPORT as well, so that it still gets the port. Without this, two
+    programs could share one port, and answers would come from the wrong worker.
+    """
+    try:
+        if port:
+            # Without SO_REUSEPORT the port is refused if anyone, another worker too, has it.
+            with socket.socket() as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(("", port))
+        reservation = socket.socket()
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reservation.bind(("", port))
+    except OSError as error:
+        raise WorkerError(
+            f"cannot listen on port {port}: {error.strerror}; choose another port"
+        ) from error
+    return reservation
