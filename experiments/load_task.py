@@ -2,7 +2,7 @@
 
 Named data sets bring their schema. `--dataset=table` takes the user's own: a file, a folder, a
 database or an address, with `--schema`, or with `--infer_schema` at the price that the report
-states. No TensorFlow.
+states; or the folder of a population, whose records are encoded already. No TensorFlow.
 """
 
 import dataclasses
@@ -13,9 +13,11 @@ import pandas as pd
 from absl import flags
 
 from experiments.component_flags import selected_flags
+from experiments.load_population import LoadedClients, is_selected, load_population
 from fl_research.data import catalog, partitioning
 from fl_research.data.catalog import LoadedRecords
 from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
 from fl_research.data.schema import EncodedRecords, Schema, encode
 from fl_research.data.sources import SourceOptions, checksum, read_records, redact
 from fl_research.errors import InputError
@@ -38,10 +40,8 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
     Raises:
       InputError: Wrong flags or wrong records; says which and the way out.
     """
-    loaded = _load_records(named_datasets, seed)
-    encoded = encode(loaded.records, loaded.schema)
-    client_ids, unit, contains = _clients(encoded, loaded, seed)
-    data = ClientData.from_rows({"inputs": encoded.inputs}, encoded.labels, client_ids)
+    loaded = load_population() if is_selected() else _load_clients(named_datasets, seed)
+    data, contains = loaded.clients, loaded.unit_contains
     if FLAGS.max_rows_per_client is not None:
         data = data.cap_rows(FLAGS.max_rows_per_client, seed)
         contains += f"; at most {FLAGS.max_rows_per_client} rows a client are kept"
@@ -54,10 +54,32 @@ def load_task(name: str, *, named_datasets: tuple[str, ...], seed: int) -> Feder
         validation=validation,
         test=test,
         primary_metric="auc",
+        unit=loaded.unit,
+        unit_contains=contains,
+        feature_names=loaded.feature_names,
+        data_facts=_data_facts(loaded, data, (train, validation, test)),
+    )
+
+
+def _load_clients(named_datasets: tuple[str, ...], seed: int) -> LoadedClients:
+    """Reads and encodes the records of --dataset, and groups them by client."""
+    loaded = _load_records(named_datasets, seed)
+    encoded = encode(loaded.records, loaded.schema)
+    client_ids, unit, contains = _clients(encoded, loaded, seed)
+    return LoadedClients(
+        clients=ClientData.from_rows({"inputs": encoded.inputs}, encoded.labels, client_ids),
         unit=unit,
         unit_contains=contains,
         feature_names=encoded.feature_names,
-        data_facts=_data_facts(loaded, encoded, data, (train, validation, test)),
+        facts={
+            "source": loaded.source,
+            "sha256": loaded.sha256,
+            "terms": loaded.terms,
+            "notes": list(loaded.notes),
+            "schema_inferred": loaded.schema.inferred,
+            "schema": loaded.schema.to_dict(),
+            "cleaning": dict(encoded.cleaning),
+        },
     )
 
 
@@ -173,35 +195,27 @@ def _clients(
 
 
 def _data_facts(
-    loaded: LoadedRecords,
-    encoded: EncodedRecords,
-    data: ClientData,
-    splits: tuple[ClientData, ClientData, ClientData],
+    loaded: LoadedClients, data: Clients, splits: tuple[Clients, Clients, Clients]
 ) -> dict[str, Any]:
     """What run.json says of the data."""
+    inferred = loaded.facts["schema_inferred"]
     public = [
-        "column names" if loaded.schema.inferred else "column names and kinds",
+        "column names" if inferred else "column names and kinds",
         "the number of clients" if FLAGS.sampling != "poisson" else "the expected cohort size",
     ]
-    if not loaded.schema.inferred:
+    if not inferred:
         public.append("bounds of number columns and values of category columns (from the schema)")
     return {
         "dataset": FLAGS.dataset,
-        "source": loaded.source,
-        "sha256": loaded.sha256,
-        "terms": loaded.terms,
-        "notes": list(loaded.notes),
+        **loaded.facts,
         "clients": data.num_clients,
         "examples": data.num_rows,
-        "features": len(encoded.feature_names),
+        "features": len(loaded.feature_names),
         "split": {
             f"{name}_clients": split.num_clients
             for name, split in zip(("train", "validation", "test"), splits, strict=True)
         },
         "max_rows_per_client": FLAGS.max_rows_per_client,
-        "largest_client_rows": int(np.diff(data.row_splits).max(initial=0)),
-        "schema_inferred": loaded.schema.inferred,
-        "schema": loaded.schema.to_dict(),
-        "cleaning": dict(encoded.cleaning),
+        "largest_client_rows": int(data.rows_per_client.max(initial=0)),
         "public": public,
     }

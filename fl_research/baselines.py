@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow_federated as tff
 
 from fl_research.data.blocks import cut_into_blocks
-from fl_research.data.client_data import ClientData
 from fl_research.data.client_sampling import ClientSampling, FullParticipation
+from fl_research.data.clients import Clients
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.learning_process import build_learning_process
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
@@ -32,7 +32,7 @@ Score = Callable[[Any], Mapping[str, float]]
 def train_without_privacy(
     model: tff.learning.models.FunctionalModel,
     *,
-    clients: ClientData,
+    clients: Clients,
     sampling: ClientSampling,
     client_update: ClientUpdateConfig,
     client_optimizer: tff.learning.optimizers.Optimizer,
@@ -80,7 +80,7 @@ def train_without_privacy(
 def train_central(
     model: tff.learning.models.FunctionalModel,
     *,
-    clients: ClientData,
+    clients: Clients,
     validate: Score | None,
     metric: str,
     batch_size: int,
@@ -111,9 +111,10 @@ def train_central(
         query=_plan_without_privacy(sampling, "uniform").query,
         server_optimizer=build_optimizer(OptimizerConfig(name="sgd", learning_rate=1.0)),
     )
+    everybody = clients.select(np.arange(clients.num_clients))
     pooled = dataclasses.replace(
-        clients,
-        row_splits=np.array([0, clients.num_rows], np.int64),
+        everybody,
+        row_splits=np.array([0, everybody.num_rows], np.int64),
         client_ids=np.array(["all rows"]),
     )
     state = process.initialize()
@@ -131,14 +132,14 @@ def train_central(
     return best
 
 
-def trivial_metrics(train: ClientData, test: ClientData) -> dict[str, float]:
+def trivial_metrics(train: Clients, test: Clients) -> dict[str, float]:
     """Scores the model that knows only the share of positive labels among the training rows.
 
     Returns:
       The metrics of `learning.metrics.pooled_metrics` for that constant prediction; AUC is 0.5.
     """
-    rate = float(np.clip(np.mean(train.labels), 1e-6, 1 - 1e-6))
-    share = float(np.mean(test.labels))
+    rate = float(np.clip(_positive_share(train), 1e-6, 1 - 1e-6))
+    share = _positive_share(test)
     return {
         "auc": 0.5,
         "average_precision": share,
@@ -146,6 +147,11 @@ def trivial_metrics(train: ClientData, test: ClientData) -> dict[str, float]:
         "log_loss": float(-share * np.log(rate) - (1 - share) * np.log(1 - rate)),
         "brier": float(share * (1 - rate) ** 2 + (1 - share) * rate**2),
     }
+
+
+def _positive_share(clients: Clients) -> float:
+    """The share of rows with label 1."""
+    return clients.label_counts().get(1, 0) / clients.num_rows
 
 
 def _plan_without_privacy(sampling: ClientSampling, weighting: str) -> PrivacyPlan:

@@ -1,43 +1,61 @@
-"""From a model's weights to the figures of a run's record, through the federated evaluation."""
+"""From a model's weights to the figures of a run's record, through the federated evaluation.
 
+Clients are evaluated in pieces of a bounded size, and the sums of the pieces added up, so that a
+population on disk is never in memory as a whole. Where all clients fit into one piece, as mostly,
+its blocks are cut once and kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
 from fl_research.data.blocks import cut_into_blocks
-from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
 from fl_research.learning import metrics
+
+Evaluation = Callable[[Any, Any], Any]
+"""Weights and blocks -> `learning.evaluation.EvaluationOutput`; a `tff.Computation` is one."""
+
+_PIECE_BYTES = 1 << 26  # Features of the rows that are evaluated in one call.
 
 
 class ClientEvaluator:
-    """Evaluates weights on fixed clients; the blocks are cut once.
+    """Evaluates weights on fixed clients.
 
     Args:
       evaluation: From `learning.evaluation.build_evaluation`.
       clients: Evaluation clients, all of them in every evaluation; at least one row.
-      num_blocks: Blocks to cut them into.
+      num_blocks: Blocks to cut each piece into.
+      piece_bytes: Features of the rows of one piece; a client is never cut.
     """
 
     def __init__(
-        self, evaluation: tff.Computation, clients: ClientData, *, num_blocks: int
+        self,
+        evaluation: Evaluation,
+        clients: Clients,
+        *,
+        num_blocks: int,
+        piece_bytes: int = _PIECE_BYTES,
     ) -> None:
         self._evaluation = evaluation
-        self._blocks = cut_into_blocks(
-            clients,
-            np.arange(clients.num_clients),
-            num_blocks=num_blocks,
-            seed=0,
-            round_number=0,
-        )
+        self._clients = clients
+        self._num_blocks = num_blocks
+        self._pieces = _pieces(clients, piece_bytes)
+        self._kept = self._cut(self._pieces[0]) if len(self._pieces) == 1 else None
+
+    def set_up(self, weights: tff.learning.models.ModelWeights) -> None:
+        """Evaluates nobody: what is traced and compiled once is so before the first evaluation."""
+        self._evaluation(weights, self._cut(np.zeros(0, np.int64)))
 
     def pooled(self, weights: tff.learning.models.ModelWeights) -> dict[str, float]:
         """Returns the metrics over all rows of all clients, by name."""
-        return metrics.pooled_metrics(self._evaluation(weights, self._blocks)[0])
+        return metrics.pooled_metrics(self._evaluate(weights)[0])
 
     def record(self, weights: tff.learning.models.ModelWeights) -> dict[str, Any]:
         """Returns pooled metrics, per-client percentiles and the curves of the report's plots."""
-        pooled, blocks = self._evaluation(weights, self._blocks)
+        pooled, blocks = self._evaluate(weights)
         per_client = metrics.join_clients(blocks)
         shown = {name: per_client[name] for name in ("accuracy", "loss", "auc")}
         return {
@@ -51,3 +69,43 @@ class ClientEvaluator:
                 },
             },
         }
+
+    def _evaluate(
+        self, weights: tff.learning.models.ModelWeights
+    ) -> tuple[Mapping[str, Any], list[Any]]:
+        """The pooled sums of all pieces, and the per-client metrics of all their blocks."""
+        sums: dict[str, Any] = {}
+        per_client: list[Any] = []
+        for blocks in self._blocks_of_pieces():
+            pooled, of_blocks = self._evaluation(weights, blocks)
+            sums = {name: sums.get(name, 0) + value for name, value in pooled.items()}
+            per_client += of_blocks
+        return sums, per_client
+
+    def _blocks_of_pieces(self) -> Iterator[list[Any]]:
+        """Yields the blocks of each piece."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        for piece in self._pieces:
+            yield self._cut(piece)
+
+    def _cut(self, piece: np.ndarray) -> list[Any]:
+        """Cuts the clients of one piece into blocks; evaluation draws nothing, any seed does."""
+        return list(
+            cut_into_blocks(
+                self._clients, piece, num_blocks=self._num_blocks, seed=0, round_number=0
+            )
+        )
+
+
+def _pieces(clients: Clients, piece_bytes: int) -> list[np.ndarray]:
+    """The clients in order, cut where a client's first row begins a new piece."""
+    row_bytes = sum(
+        dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        for shape, dtype in clients.row_types.values()
+    )
+    rows = clients.rows_per_client
+    piece = (np.cumsum(rows) - rows) * row_bytes // piece_bytes
+    edges = np.flatnonzero(np.diff(piece)) + 1
+    return np.split(np.arange(clients.num_clients), edges)

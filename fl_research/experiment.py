@@ -122,6 +122,7 @@ def _train(
             clients=parts.task.train,
             plan=parts.plan,
             evaluate=parts.validation.pooled if parts.validation else None,
+            set_up_evaluation=parts.validation.set_up if parts.validation else None,
             config=config.training,
             outputs=RunOutputs(
                 directory=directory,

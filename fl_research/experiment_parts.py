@@ -1,6 +1,7 @@
 """Builds the parts of an experiment and checks them against each other, before anything runs."""
 
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from fl_research import randomness
-from fl_research.client_evaluator import ClientEvaluator
+from fl_research.client_evaluator import ClientEvaluator, Evaluation
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
@@ -34,7 +35,7 @@ class ExperimentParts:
       client_optimizer: The optimizer of the local training.
       server_optimizer: The optimizer that applies the mean update.
       process: The rounds.
-      evaluation: The federated evaluation.
+      evaluation: The federated evaluation, built when it is first called.
       validation: The evaluation on the validation clients, None without such clients.
       noise_self_test: Measured against declared noise; None for a mechanism without noise.
     """
@@ -45,7 +46,7 @@ class ExperimentParts:
     client_optimizer: tff.learning.optimizers.Optimizer
     server_optimizer: tff.learning.optimizers.Optimizer
     process: tff.learning.templates.LearningProcess
-    evaluation: tff.Computation
+    evaluation: Evaluation
     validation: ClientEvaluator | None
     noise_self_test: dict[str, Any] | None
 
@@ -84,7 +85,16 @@ def build_parts(
     check_block(model, cut_into_blocks(task.train, nobody, num_blocks=1, seed=0, round_number=0)[0])
     client_optimizer = build_optimizer(config.client_optimizer)
     server_optimizer = build_optimizer(config.server_optimizer)
-    evaluation = build_evaluation(model)
+
+    @functools.cache
+    def built_evaluation() -> tff.Computation:
+        """Built when it is first called: the first round need not wait for it."""
+        return build_evaluation(model)
+
+    def evaluation(weights: Any, cohort: Any) -> Any:
+        """The federated evaluation."""
+        return built_evaluation()(weights, cohort)
+
     blocks = config.training.num_blocks
     return ExperimentParts(
         task=task,

@@ -72,7 +72,7 @@ def facts(
         "server_optimizer": _optimizer_facts(config.server_optimizer),
         "data": data | {"unit": task.unit, "unit_contains": task.unit_contains},
         "num_blocks": config.training.num_blocks,
-        "evaluate_every": config.training.evaluate_every,
+        "evaluation_schedule": config.training.evaluation_schedule,
         "early_finish": config.training.early_finish_patience > 0,
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
 from fl_research.errors import InputError
 
 
@@ -35,9 +35,9 @@ class FederatedTask:
     """
 
     name: str
-    train: ClientData
-    validation: ClientData
-    test: ClientData
+    train: Clients
+    validation: Clients
+    test: Clients
     primary_metric: str
     unit: str
     unit_contains: str
@@ -55,10 +55,10 @@ class FederatedTask:
             found = _feature_signature(getattr(self, split_name))
             if found != expected:
                 raise InputError(f"{split_name} features are {found}, train features {expected}")
-        labels = np.unique(self.train.labels)
+        labels = list(self.train.label_counts())
         if not np.isin(labels, (0, 1)).all():
-            raise InputError(f"labels must be 0 or 1, train has {labels[:5].tolist()}")
-        if labels.size < 2:
+            raise InputError(f"labels must be 0 or 1, train has {labels[:5]}")
+        if len(labels) < 2:
             raise InputError(
                 f"every label of the train split is {labels[0]}; a classifier needs both: "
                 "check --positive_label, or take another --seed"
@@ -67,9 +67,9 @@ class FederatedTask:
     @property
     def num_inputs(self) -> int:
         """The number of input features of one row."""
-        return int(self.train.features["inputs"].shape[1])
+        return int(self.train.row_types["inputs"][0][0])
 
 
-def _feature_signature(data: ClientData) -> dict[str, tuple[tuple[int, ...], str]]:
+def _feature_signature(data: Clients) -> dict[str, tuple[tuple[int, ...], str]]:
     """Name -> (shape of one row, dtype) of each feature."""
-    return {name: (v.shape[1:], str(v.dtype)) for name, v in data.features.items()}
+    return {name: (shape, str(dtype)) for name, (shape, dtype) in data.row_types.items()}

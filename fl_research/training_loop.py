@@ -24,18 +24,18 @@ import numpy as np
 import tensorflow_federated as tff
 
 from fl_research.data.blocks import cut_into_blocks
-from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
 from fl_research.errors import InputError
 from fl_research.learning.learning_process import release_event
 from fl_research.privacy.budget import BudgetGate
 from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, payloads
 from fl_research.privacy.plan import PrivacyPlan
-from fl_research.privacy.spending import spending_of
+from fl_research.privacy.spending import claim_of, epsilon_bound_of
 from fl_research.run import server_state
 from fl_research.run.checkpoints import Checkpoint, CheckpointStore
 from fl_research.run.run_directory import RunDirectory
-from fl_research.training_config import TrainingConfig
+from fl_research.training_config import EVALUATION_SECONDS, TrainingConfig
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 
@@ -76,6 +76,8 @@ class TrainingLoop:
       clients: Training clients; the plan's sampler draws from them by index.
       plan: Sampler, event and relation of the releases.
       evaluate: Model weights -> validation metrics by name; None never evaluates.
+      set_up_evaluation: Called with model weights before the first evaluation, whose time it does
+        not count for; None where `evaluate` has nothing to build.
       config: How long, how often.
       outputs: The run's folder, ledger and checkpoints.
       listeners: Told of each round, such as a progress bar.
@@ -85,9 +87,10 @@ class TrainingLoop:
         self,
         process: tff.learning.templates.LearningProcess,
         *,
-        clients: ClientData,
+        clients: Clients,
         plan: PrivacyPlan,
         evaluate: Evaluate | None,
+        set_up_evaluation: Callable[[Any], None] | None = None,
         config: TrainingConfig,
         outputs: RunOutputs,
         listeners: Sequence[RoundListener],
@@ -96,6 +99,7 @@ class TrainingLoop:
         self._clients = clients
         self._plan = plan
         self._evaluate = evaluate
+        self._set_up_evaluation = set_up_evaluation
         self._config = config
         self._outputs = outputs
         self._listeners = listeners
@@ -111,6 +115,7 @@ class TrainingLoop:
             sampling=plan.sampling,
             target_epsilon=config.target_epsilon,
             delta=config.delta,
+            planned_rounds=config.rounds,
         )
 
     def run(self) -> TrainingOutcome:
@@ -146,7 +151,10 @@ class TrainingLoop:
         self._outputs.ledger.append("resumed", {"round": checkpoint.round_number})
         self._note(f"resumed after round {checkpoint.round_number}")
         state = server_state.unflatten_state(initial, checkpoint.arrays)
-        self._write_row(state, dict(checkpoint.metadata["row"]))
+        row = dict(checkpoint.metadata["row"])
+        written = {(r["round"], r["attempt"]) for r in self._rows}
+        if (row["round"], row["attempt"]) not in written:
+            self._write_row(state, row)
         return state, checkpoint.round_number
 
     def _run_round(self, state: Any, round_number: int) -> Any:
@@ -191,20 +199,35 @@ class TrainingLoop:
         return output.state
 
     def _write_row(self, state: Any, row: dict[str, Any]) -> None:
-        """Adds the round's metrics, evaluated where due, unless they are there already."""
-        if any((r["round"], r["attempt"]) == (row["round"], row["attempt"]) for r in self._rows):
-            return
-        last = row["round"] == self._config.rounds
-        if self._evaluate is not None and (last or row["round"] % self._config.evaluate_every == 0):
-            metrics = self._evaluate(self._process.get_model_weights(state))
-            row |= {f"validation_{k}": v for k, v in metrics.items() if not math.isnan(v)}
-            spent = spending_of(self._outputs.ledger.entries)
-            if spent.private:
-                row["epsilon"] = spent.claim.epsilon
+        """Adds the round's metrics, evaluated where due."""
+        if self._evaluate is not None and self._config.is_evaluation_due(row, self._rows):
+            weights = self._process.get_model_weights(state)
+            is_last = row["round"] == self._config.rounds
+            row |= self._evaluated(weights, self._evaluate, is_last=is_last)
         self._outputs.directory.append_metrics(row)
         self._rows.append(row)
         for listener in self._listeners:
             listener.round_done(row)
+
+    def _evaluated(self, weights: Any, evaluate: Evaluate, *, is_last: bool) -> dict[str, float]:
+        """Validation metrics, epsilon so far, and how long that took.
+
+        What is needed once whatever the schedule is no part of the time: what an evaluation is
+        built of, and the claim after the last round, which the report states. Until then a bound
+        that is quick to compute will do.
+        """
+        entries = self._outputs.ledger.entries
+        if self._set_up_evaluation is not None:
+            self._set_up_evaluation(weights)
+            self._set_up_evaluation = None
+        epsilon = claim_of(entries).epsilon if is_last else math.inf
+        started = time.monotonic()
+        metrics = evaluate(weights)
+        if not is_last:
+            epsilon = epsilon_bound_of(entries)
+        evaluated = {f"validation_{k}": v for k, v in metrics.items() if not math.isnan(v)}
+        evaluated[EVALUATION_SECONDS] = round(time.monotonic() - started, 6)
+        return evaluated | ({"epsilon": epsilon} if math.isfinite(epsilon) else {})
 
     def _require_finite(self, state: Any, done: int) -> None:
         """Stops a run whose model has left the numbers; more rounds would only cost epsilon."""

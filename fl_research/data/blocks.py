@@ -13,11 +13,11 @@ import numpy as np
 
 from fl_research import randomness
 from fl_research.argument_checks import require_at_least
-from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
 
 
 def cut_into_blocks(
-    data: ClientData, clients: np.ndarray, *, num_blocks: int, seed: int, round_number: int
+    data: Clients, clients: np.ndarray, *, num_blocks: int, seed: int, round_number: int
 ) -> list[collections.OrderedDict]:
     """Returns the cohort as `num_blocks` blocks, some of which may hold no client.
 

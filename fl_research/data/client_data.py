@@ -16,13 +16,14 @@ import pandas as pd
 
 from fl_research import randomness
 from fl_research.argument_checks import require_at_least
+from fl_research.data.clients import RowTypes, check_indices, split_indices
+from fl_research.data.row_checks import check_finite, check_lengths, count_labels
 from fl_research.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
 
 DEFAULT_FEATURE = "inputs"
-_CHUNK_VALUES = 1 << 22  # values looked at in one go, so that a memory map is never read whole
 _WHOLE_CLIENT = 1 << 40  # a tf.data batch larger than any client
 
 
@@ -58,7 +59,7 @@ class ClientData:
                 f"row_splits runs from {splits[0]} to {splits[-1]}, or falls in between; give "
                 f"splits that rise from 0 to the number of rows, {rows}"
             )
-        _check_lengths(self.features, self.labels)
+        check_lengths(self.features, self.labels)
 
     @property
     def num_clients(self) -> int:
@@ -74,6 +75,15 @@ class ClientData:
     def rows_per_client(self) -> np.ndarray:
         """`int64[clients]`: how many rows each client has."""
         return np.diff(self.row_splits)
+
+    @property
+    def row_types(self) -> RowTypes:
+        """Shape and type of one row of each feature."""
+        return {name: (values.shape[1:], values.dtype) for name, values in self.features.items()}
+
+    def label_counts(self) -> dict[Any, int]:
+        """Returns how many rows each label has, by rising label."""
+        return count_labels(self.labels)
 
     @classmethod
     def from_rows(
@@ -101,9 +111,9 @@ class ClientData:
         rows = len(labels)
         if rows == 0:
             raise InputError("the table is empty, no row is left to train on; check --data")
-        _check_lengths(features, labels)
+        check_lengths(features, labels)
         for name, values in (*features.items(), ("labels", labels)):
-            _check_finite(name, values)
+            check_finite(name, values)
         if client_ids is None:
             return cls(features, labels, np.arange(rows + 1), np.arange(rows))
         if len(client_ids) != rows:
@@ -123,11 +133,7 @@ class ClientData:
           InputError: If an index is not in `[0, num_clients)`.
         """
         clients = np.asarray(clients, dtype=np.int64)
-        if clients.size and not (clients.min() >= 0 and clients.max() < self.num_clients):
-            raise InputError(
-                f"clients has indices from {clients.min()} to {clients.max()}; give indices from "
-                f"0 to {self.num_clients - 1}"
-            )
+        check_indices(clients, self.num_clients)
         lengths = self.row_splits[clients + 1] - self.row_splits[clients]
         row_splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         shift = self.row_splits[clients] - row_splits[:-1]
@@ -139,49 +145,15 @@ class ClientData:
     ) -> tuple[ClientData, ClientData, ClientData]:
         """Splits by client into train, validation and test, uniformly at random.
 
-        Validation and test get their fractions of the clients, rounded to the nearest whole
-        number, train the rest. A fraction of zero gives a split without clients.
-
-        Args:
-          validation_fraction: Fraction of the clients, in `[0, 1)`.
-          test_fraction: Fraction of the clients, in `[0, 1)`; the two together stay below 1.
-          seed: The run's seed.
-
-        Raises:
-          InputError: If a fraction is out of range or a split that was asked for stays empty.
+        See `clients.split_indices` for the arguments and what is refused.
         """
-        for name, fraction in (
-            ("validation_fraction", validation_fraction),
-            ("test_fraction", test_fraction),
-        ):
-            if not 0 <= fraction < 1:
-                raise InputError(f"{name}={fraction} is not a fraction; give one in [0, 1)")
-        if validation_fraction + test_fraction >= 1:
-            raise InputError(
-                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
-                "leave nothing to train on; give fractions that sum to less than 1"
-            )
-        num_validation = int(np.floor(validation_fraction * self.num_clients + 0.5))
-        num_test = int(np.floor(test_fraction * self.num_clients + 0.5))
-        num_train = self.num_clients - num_validation - num_test
-        if (
-            num_train < 1
-            or (validation_fraction > 0 and num_validation == 0)
-            or (test_fraction > 0 and num_test == 0)
-        ):
-            raise InputError(
-                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} do "
-                f"not fit {self.num_clients} clients, of whom train, validation and test would get "
-                f"{num_train}, {num_validation} and {num_test}; give more clients or other "
-                "fractions"
-            )
-        shuffled = randomness.generator(seed, "client_split").permutation(self.num_clients)
-        train, rest = shuffled[:num_train], shuffled[num_train:]
-        return (
-            self.select(np.sort(train)),
-            self.select(np.sort(rest[:num_validation])),
-            self.select(np.sort(rest[num_validation:])),
+        train, validation, test = split_indices(
+            self.num_clients,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
         )
+        return self.select(train), self.select(validation), self.select(test)
 
     def cap_rows(self, max_rows_per_client: int, seed: int) -> ClientData:
         """Keeps at most so many rows of each client, a uniform choice: the contribution bound.
@@ -259,31 +231,6 @@ class ClientData:
         """Copies the given rows, which the given splits cut into clients."""
         features = {name: np.take(values, rows, axis=0) for name, values in self.features.items()}
         return ClientData(features, np.take(self.labels, rows, axis=0), row_splits, ids)
-
-
-def _check_lengths(features: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
-    """Raises InputError where a feature has another number of rows than the labels."""
-    for name, values in features.items():
-        if len(values) != len(labels):
-            raise InputError(
-                f"feature {name!r} has {len(values)} rows, labels has {len(labels)}; "
-                "give arrays of one length"
-            )
-
-
-def _check_finite(name: str, values: np.ndarray) -> None:
-    """Raises InputError at the first NaN or infinity, reading the array in pieces."""
-    if values.dtype.kind not in "fc":
-        return
-    step = max(1, _CHUNK_VALUES * len(values) // max(values.size, 1))
-    for start in range(0, len(values), step):
-        finite = np.isfinite(values[start : start + step])
-        if not finite.all():
-            row = start + int(np.argwhere(~finite)[0][0])
-            raise InputError(
-                f"{name!r} has a value that is NaN or infinite in row {row}; fill or drop it "
-                "(if_missing in the schema)"
-            )
 
 
 def _group(

@@ -84,7 +84,7 @@ def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
 def _is_elementwise(optimizer: tff.learning.optimizers.Optimizer) -> bool:
     """Tries whether two stacked sets of weights are moved as each is alone, for three steps."""
     generator = np.random.default_rng(0)
-    shapes = ([3, 2], [4], [])
+    shapes: tuple[list[int], ...] = ([3, 2], [4], [])
     weights = [generator.normal(size=[2, *s]).astype(np.float32) for s in shapes]
     gradients = [generator.normal(size=[3, 2, *s]).astype(np.float32) for s in shapes]
 

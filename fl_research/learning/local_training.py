@@ -41,6 +41,10 @@ class Schedule(NamedTuple):
     order: tf.Tensor
 
 
+OF_A_CLIENT = ("start", "count", "batches", "steps", "examples")
+"""The parts of a schedule with one value a client."""
+
+
 def schedule(config: ClientUpdateConfig, block: Mapping[str, Any]) -> Schedule:
     """Returns what the settings mean for the clients of a block of tensors."""
     splits = block["row_splits"]

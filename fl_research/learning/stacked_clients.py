@@ -25,6 +25,7 @@ import tensorflow_privacy as tfp
 
 from fl_research.learning import aggregation, stacked_norm  # noqa: F401  registers on import
 from fl_research.learning.local_training import (
+    OF_A_CLIENT,
     LocalTraining,
     Schedule,
     metrics_of,
@@ -85,10 +86,7 @@ def block_update(
     def add_stack(first: tf.Tensor, accumulated: Any, metrics: Any) -> tuple[tf.Tensor, Any, Any]:
         members = by_steps[first : first + clients_at_once]
         of_members = plan._replace(
-            **{
-                name: tf.gather(getattr(plan, name), members)
-                for name in ("start", "count", "batches", "steps", "examples")
-            }
+            **{name: tf.gather(getattr(plan, name), members) for name in OF_A_CLIENT}
         )
         # Back in the order of the block, so that the sums are those of a loop over the clients, and
         # filled up with clients that do not count, for whole vectors.
@@ -144,7 +142,7 @@ def _shrinking_stack(
         number: tf.Tensor, active: tf.Tensor, stack: _Stack, done: Any
     ) -> tuple[tf.Tensor, tf.Tensor, _Stack, Any]:
         until = plan.steps[active - 1]
-        active_plan = Schedule(*[leaf[:active] for leaf in plan[:-1]], plan.order)
+        active_plan = plan._replace(**{name: getattr(plan, name)[:active] for name in OF_A_CLIENT})
 
         def step(number: tf.Tensor, stack: _Stack) -> tuple[tf.Tensor, _Stack]:
             batch = _batch(training, block, active_plan, number)
@@ -187,8 +185,7 @@ def _compiled_stack(
 ) -> tuple[Any, tf.Tensor]:
     """Trains the clients of a schedule in a compiled stack; returns updates and losses."""
     members = tf.size(plan.steps)
-    padded = [_fill_up(leaf, size) for leaf in plan[:-1]]
-    plan = Schedule(*padded, plan.order)
+    plan = plan._replace(**{name: _fill_up(getattr(plan, name), size) for name in OF_A_CLIENT})
     state, is_stacked = _optimizer_state(training.optimizer, weights.trainable, size)
 
     @tf.function(jit_compile=True, autograph=False)

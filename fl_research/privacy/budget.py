@@ -2,7 +2,8 @@
 
 The gate asks the plan what the releases cost, with the accountant that the report uses. Rounds
 that are released once cost the same whichever they are, and epsilon only rises with their number,
-so what is known of one number answers most questions without accounting again.
+so what is known of one number answers most questions without accounting again. A run is mostly
+planned to fit as a whole: that is asked first, and then no round waits for an accountant.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
 from fl_research.privacy.accountants import fits
+from fl_research.privacy.composition import JITTER
+from fl_research.privacy.events import effective_noise_multiplier
 from fl_research.privacy.releases import Release
 
 
@@ -24,6 +27,7 @@ class BudgetGate:
       sampling: The sampler of all cohorts.
       target_epsilon: The budget; None lets everything through.
       delta: In (0, 1).
+      planned_rounds: The rounds that the run is planned for.
 
     Raises:
       InputError: A target was set for a mechanism that gives no guarantee.
@@ -36,6 +40,7 @@ class BudgetGate:
         sampling: ClientSampling,
         target_epsilon: float | None,
         delta: float | None,
+        planned_rounds: int = 0,
     ) -> None:
         if target_epsilon is not None and (expected_release_event is None or delta is None):
             raise InputError(
@@ -47,6 +52,7 @@ class BudgetGate:
         self._relation, _ = accounting.relation_for(sampling)
         self._target = target_epsilon
         self._delta = delta
+        self._planned = planned_rounds
         self._fits = 0
         self._exceeds: int | None = None
 
@@ -60,12 +66,23 @@ class BudgetGate:
             return True
         if len(set(rounds)) < len(rounds):
             return self._fit(rounds)
+        if self._planned:
+            planned, self._planned = self._planned, 0
+            self._fits = planned if self._fit_with_less_noise(planned) else 0
         if len(rounds) > self._fits and (self._exceeds is None or len(rounds) < self._exceeds):
             if self._fit(rounds):
                 self._fits = len(rounds)
             else:
                 self._exceeds = len(rounds)
         return len(rounds) <= self._fits
+
+    def _fit_with_less_noise(self, count: int) -> bool:
+        """Whether so many rounds fit, asked as the calibration does, whose answer is kept."""
+        assert self._release_event and self._delta is not None and self._target is not None
+        multiplier = effective_noise_multiplier(self._release_event) * (1 - JITTER)
+        event = dp_accounting.GaussianDpEvent(multiplier)
+        composed = accounting.repeated_event(event, count, self._sampling)
+        return fits(composed, self._delta, self._relation, self._target)
 
     def _fit(self, rounds: Sequence[int]) -> bool:
         """Whether releases of these rounds cost at most the target."""

@@ -5,6 +5,7 @@ compute finds the place; the claimed epsilon then decides, in a handful of evalu
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -192,7 +193,8 @@ def _least_multiplier(quick: Epsilon, claimed: Epsilon, target_epsilon: float) -
 def _round_up(multiplier: float, epsilon: Epsilon, target_epsilon: float) -> float:
     """The first number of `_DIGITS` digits, from the multiplier upwards, that keeps the target."""
     unit = 10.0 ** (math.floor(math.log10(multiplier)) + 1 - _DIGITS)
-    steps = math.ceil(multiplier * (1 - 1e-6) / unit)
-    while epsilon(steps * unit) > target_epsilon:
-        steps += 1
-    return float(f"{steps * unit:.{_DIGITS}g}")
+    for steps in itertools.count(math.ceil(multiplier * (1 - 1e-6) / unit)):
+        rounded = float(f"{steps * unit:.{_DIGITS}g}")
+        if epsilon(rounded) <= target_epsilon:
+            return rounded
+    raise AssertionError("more noise never costs more")

@@ -17,7 +17,12 @@ import dp_accounting
 from fl_research.data.client_sampling import ClientSampling, sampling_from_dict
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
-from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS, Claim, EpsilonByAccountant
+from fl_research.privacy.accountants import (
+    ACCOUNTANT_DESCRIPTIONS,
+    Claim,
+    EpsilonByAccountant,
+    rough_epsilon,
+)
 from fl_research.privacy.composition import releases_in
 from fl_research.privacy.events import event_from_json, event_to_json, events_agree
 from fl_research.privacy.ledger import Entry, LedgerError, payloads
@@ -70,23 +75,15 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
       LedgerError: If the plan is missing or says something impossible, or a release is not the one
         that was planned.
     """
-    plan = plan_of(entries)
-    relation, sensitivity_in_clips = relation_of(entries)
     releases = releases_of(entries)
-    event = accounting.compose([*releases, *_still_possible(plan, releases)], sampling_of(entries))
-    planned_noise = plan.get("expected_release_event") is not None
-    delta = plan.get("delta")
-    if delta is None and (planned_noise or _has_noise(event)):
-        raise LedgerError(
-            f"ledger plan: delta is missing, without which a release has no epsilon{_RESTORE}"
-        )
-    if delta is None:
-        by_accountant: EpsilonByAccountant = dict.fromkeys(ACCOUNTANT_DESCRIPTIONS, math.inf)
-        unsampled = math.inf
-    else:
-        by_accountant = accounting.epsilon_by_accountant(event, delta, relation)
-        unsampled = accounting.epsilon_without_amplification(event, delta, relation)
+    event, delta, relation = _accountable(entries, releases)
+    _, sensitivity_in_clips = relation_of(entries)
+    planned_noise = plan_of(entries).get("expected_release_event") is not None
+    by_accountant = _by_accountant(event, delta, relation)
     claim = accounting.claimed_epsilon(by_accountant)
+    unsampled = math.inf
+    if delta is not None:
+        unsampled = accounting.epsilon_without_amplification(event, delta, relation)
     rounds = collections.Counter(release.round_number for release in releases)
     return Spending(
         private=math.isfinite(claim.epsilon) and (planned_noise or bool(releases)),
@@ -101,6 +98,55 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
         repeated=len(releases) - len(rounds),
         failed=len(_calls(entries, "round_started") - _calls(entries, "release")),
     )
+
+
+def claim_of(entries: Sequence[Entry]) -> Claim:
+    """Returns the claim of `spending_of` alone, for a fraction of its cost.
+
+    Raises:
+      LedgerError: As `spending_of`.
+    """
+    event, delta, relation = _accountable(entries, releases_of(entries))
+    return accounting.claimed_epsilon(_by_accountant(event, delta, relation))
+
+
+def epsilon_bound_of(entries: Sequence[Entry]) -> float:
+    """Returns a bound on the claimed epsilon in milliseconds: for a look while a run lasts.
+
+    Not below the claim, and seldom more than 0.1 % above it; see `accountants.rough_epsilon`.
+
+    Raises:
+      LedgerError: As `spending_of`.
+    """
+    event, delta, relation = _accountable(entries, releases_of(entries))
+    return math.inf if delta is None else rough_epsilon(event, delta, relation)
+
+
+def _accountable(
+    entries: Sequence[Entry], releases: Sequence[Release]
+) -> tuple[dp_accounting.DpEvent, float | None, dp_accounting.NeighboringRelation]:
+    """The event of all that counts, delta (None: no release has noise) and the relation."""
+    plan = plan_of(entries)
+    relation, _ = relation_of(entries)
+    event = accounting.compose([*releases, *_still_possible(plan, releases)], sampling_of(entries))
+    delta = plan.get("delta")
+    planned_noise = plan.get("expected_release_event") is not None
+    if delta is None and (planned_noise or _has_noise(event)):
+        raise LedgerError(
+            f"ledger plan: delta is missing, without which a release has no epsilon{_RESTORE}"
+        )
+    return event, delta, relation
+
+
+def _by_accountant(
+    event: dp_accounting.DpEvent,
+    delta: float | None,
+    relation: dp_accounting.NeighboringRelation,
+) -> EpsilonByAccountant:
+    """Epsilon by every accountant; infinite without a delta."""
+    if delta is None:
+        return dict.fromkeys(ACCOUNTANT_DESCRIPTIONS, math.inf)
+    return accounting.epsilon_by_accountant(event, delta, relation)
 
 
 def _still_possible(plan: Mapping[str, Any], releases: Sequence[Release]) -> list[Release]:

@@ -84,8 +84,7 @@ def _validation_line(records: RunRecords) -> str:
         if records.run.stated("early_finish")
         else "they did not decide when training ended (early finish was off)"
     )
-    every = records.run.stated("evaluate_every")
-    rounds = f"every {every} rounds" if every else "at intervals not stated"
+    rounds = records.run.stated("evaluation_schedule") or "at intervals not stated"
     return (
         f"validation metrics {rounds}, from the records of {clients:,} validation clients; "
         f"{use} (metrics.csv, tensorboard/, plots/)"

@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 
 from fl_research.learning.client_update import client_block_type
 from fl_research.models import registry
+from fl_research.stackable.model import StackableModel
 
 NUM_INPUTS = 6
 pytestmark = pytest.mark.parametrize("name", registry.names())
@@ -110,3 +111,44 @@ def test_gradient_equals_finite_differences(name: str) -> None:
             losses.append(float(_loss(model, [np.asarray(w, np.float32) for w in moved], batch)))
         slope = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True)) / norm
         assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(slope, rel=1e-2, abs=1e-3)
+
+
+def _gradient(
+    model: tff.learning.models.FunctionalModel, flat: list, batch: Any, sample_weight: Any = None
+) -> list[np.ndarray]:
+    """The gradient of the loss, summed over a stack, at trainable weights given as a flat list."""
+    trainable, non_trainable = model.initial_weights
+    variables = [tf.convert_to_tensor(w) for w in flat]
+    x, y = batch
+    with tf.GradientTape() as tape:
+        tape.watch(variables)
+        weights = tf.nest.pack_sequence_as(trainable, variables)
+        output = model.predict_on_batch((weights, non_trainable), x, training=True)
+        loss = tf.reduce_sum(model.loss(output, y, sample_weight))
+    return [np.asarray(g) for g in tape.gradient(loss, variables)]
+
+
+def test_stacked_gradient_is_that_of_each_client(name: str) -> None:
+    """Three clients with weights and rows of their own, 7, 3 and 0 of them; to 1e-5.
+
+    What a stack fills up with has weight zero and changes nothing. A family that is no
+    `StackableModel` is trained client by client, where none of this happens.
+    """
+    model = _build(name)
+    if not isinstance(model, StackableModel):
+        pytest.skip("the family cannot be stacked")
+    rows, (x, y) = (7, 3, 0), _batch(21)
+    x = {"inputs": tf.reshape(x["inputs"], [3, 7, NUM_INPUTS])}
+    y = tf.reshape(y, [3, 7])
+    weights = [_away_from_start(model, seed=client) for client in range(3)]
+    mask = np.array([np.arange(7) < n for n in rows], np.float32)
+    stacked = _gradient(model, [np.stack(w) for w in zip(*weights, strict=True)], (x, y), mask)
+    for client, count in enumerate(rows):
+        if not count:
+            assert not any(g[client].any() for g in stacked)
+            continue
+        own = {"inputs": x["inputs"][client, :count]}
+        alone = _gradient(model, weights[client], (own, y[client, :count]))
+        assert any(g.any() for g in alone)
+        for found, expected in zip(stacked, alone, strict=True):
+            np.testing.assert_allclose(found[client], expected, rtol=1e-5, atol=1e-6)

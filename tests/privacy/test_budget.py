@@ -5,7 +5,7 @@ import pytest
 
 from fl_research.data.client_sampling import PoissonSampling
 from fl_research.errors import InputError
-from fl_research.privacy import accounting
+from fl_research.privacy import accountants, accounting
 from fl_research.privacy.budget import BudgetGate
 from fl_research.privacy.releases import Release
 
@@ -23,21 +23,42 @@ def _epsilon(rounds: list[int]) -> float:
     ).epsilon
 
 
-def _gate(target: float | None) -> BudgetGate:
+def _gate(target: float | None, planned_rounds: int = 0) -> BudgetGate:
     """The gate of a Gaussian with noise multiplier 1."""
     return BudgetGate(
         expected_release_event=EVENT,
         sampling=SAMPLING,
         target_epsilon=target,
         delta=DELTA,
+        planned_rounds=planned_rounds,
     )
 
 
+@pytest.mark.parametrize("planned_rounds", [0, 6, 7, 8, 30])
 @pytest.mark.parametrize("asked", [range(1, 12), range(11, 0, -1)])
-def test_gate_agrees_with_the_accounting_in_any_order_of_questions(asked: range) -> None:
+def test_gate_agrees_with_the_accounting_in_any_order_of_questions(
+    asked: range, planned_rounds: int
+) -> None:
     """The target is what seven rounds cost: up to seven fit, whatever was asked before."""
-    gate = _gate(_epsilon(list(range(1, 8))))
+    gate = _gate(_epsilon(list(range(1, 8))), planned_rounds)
     assert [n for n in asked if gate.allows(range(1, n + 1))] == [n for n in asked if n <= 7]
+
+
+def test_a_calibrated_plan_is_let_through_without_accounting_again() -> None:
+    """No round waits for an accountant: what was asked when the noise was chosen is still known."""
+    multiplier = accounting.calibrate_noise_multiplier(
+        target_epsilon=3.0, delta=DELTA, sampling=SAMPLING, rounds=40
+    )
+    asked = accountants._epsilons.cache_info().misses
+    gate = BudgetGate(
+        expected_release_event=dp_accounting.GaussianDpEvent(multiplier),
+        sampling=SAMPLING,
+        target_epsilon=3.0,
+        delta=DELTA,
+        planned_rounds=40,
+    )
+    assert all(gate.allows(range(1, count + 1)) for count in range(1, 41))
+    assert accountants._epsilons.cache_info().misses == asked
 
 
 def test_repeated_round_costs_more_than_a_new_one() -> None:

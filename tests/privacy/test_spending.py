@@ -17,7 +17,13 @@ from fl_research.privacy import accounting
 from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, LedgerError, read_ledger
 from fl_research.privacy.releases import Release
-from fl_research.privacy.spending import releases_of, sampling_of, spending_of
+from fl_research.privacy.spending import (
+    claim_of,
+    epsilon_bound_of,
+    releases_of,
+    sampling_of,
+    spending_of,
+)
 
 Gaussian = dp_accounting.GaussianDpEvent
 POISSON = PoissonSampling(population=1000, sampling_rate=0.05)
@@ -51,6 +57,26 @@ def ran(
                 release = {"round": number, "attempt": attempt, "event": event_to_json(event)}
                 book.append("release", release)
     return read_ledger(path)
+
+
+@pytest.mark.parametrize("sampler", [POISSON, FixedSizeSampling(population=1000, cohort_size=50)])
+@pytest.mark.parametrize("changes", [{}, {"early_finish": True, "rounds_planned": 30}])
+def test_the_quick_bound_is_close_above_the_claim(
+    tmp_path: Path, sampler: ClientSampling, changes: dict[str, Any]
+) -> None:
+    """For a look while a run lasts; and the claim alone is the claim of everything."""
+    noise = Gaussian(1.5)
+    calls = [(number, 1, noise) for number in range(1, 11)]
+    entries = ran(tmp_path, plan(noise, sampler, **changes), calls)
+    claim = spending_of(entries).claim
+    assert claim_of(entries) == claim
+    assert claim.epsilon <= epsilon_bound_of(entries) <= 1.01 * claim.epsilon
+
+
+def test_without_a_guarantee_the_quick_bound_is_infinite_too(tmp_path: Path) -> None:
+    nothing = dp_accounting.NonPrivateDpEvent()
+    entries = ran(tmp_path, plan(None, delta=None), [(1, 1, nothing)])
+    assert spending_of(entries).claim.epsilon == epsilon_bound_of(entries) == math.inf
 
 
 def test_every_release_counts_and_a_failed_call_does_not(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def _run_json(run: _Run) -> dict[str, Any]:
             "notes": ["made for a test"],
             "public": ["column bounds and categories of the schema"],
         },
-        "evaluate_every": EVALUATE_EVERY,
+        "evaluation_schedule": f"every {EVALUATE_EVERY} rounds",
         "early_finish": False,
         "participation": _participation(run),
     }

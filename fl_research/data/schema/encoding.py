@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class EncodedRecords:
     cleaning: dict[str, int]
 
 
-def encode(records: pd.DataFrame, schema: Schema) -> EncodedRecords:
+def encode(records: pd.DataFrame, schema: Schema, *, is_piece: bool = False) -> EncodedRecords:
     """Cleans and encodes records.
 
     Errors about cells concern only rows that no rule drops. A duplicate is a row equal to an
@@ -56,6 +57,8 @@ def encode(records: pd.DataFrame, schema: Schema) -> EncodedRecords:
     Args:
       records: Columns as the schema names them, in any order, of any type.
       schema: What is publicly known of the columns.
+      is_piece: Whether these are only some rows of a table, of which none may be left, and whose
+        labels may all be the same. Duplicates are found within the piece.
 
     Raises:
       InputError: Columns that differ from the schema's, a cell that a rule refuses, no row left,
@@ -78,6 +81,8 @@ def encode(records: pd.DataFrame, schema: Schema) -> EncodedRecords:
             client_texts = _read_client(column, schema, findings)
     rows, cleaning = findings.settle()
     assert labels is not None
+    if not is_piece:
+        _check_table(labels[rows], schema.label_column, cleaning)
     return EncodedRecords(
         inputs=_inputs(features, schema, rows),
         labels=_labels(labels[rows], schema.label_column),
@@ -133,9 +138,21 @@ class _Findings:
         acted = {rule: count for rule, count in counts.items() if count}
         rows = np.flatnonzero(keep)
         cleaning = {"rows read": total, **acted, "rows kept": len(rows)}
-        if not len(rows):
-            raise InputError(f"no row is left after cleaning ({cleaning}); fix the data or rules")
         return rows, cleaning
+
+
+def _check_table(labels: np.ndarray, column: Column, cleaning: Mapping[str, int]) -> None:
+    """A whole table has rows, and labels of more than one kind."""
+    if not len(labels):
+        raise InputError(f"no row is left after cleaning ({dict(cleaning)}); fix the data or rules")
+    encoded = _labels(labels, column)
+    if encoded.min() == encoded.max():
+        value = (column.values or ())[labels[0]]
+        raise InputError(
+            f"label column {column.name!r} does not vary, all {len(encoded)} rows are "
+            f"{int(encoded[0])} ({value!r}); give records of both kinds, or another "
+            "label or positive value"
+        )
 
 
 def _check_columns(records: pd.DataFrame, schema: Schema) -> None:
@@ -238,12 +255,6 @@ def _labels(indices: np.ndarray, column: Column) -> np.ndarray:
     """int32 [rows kept]: 1 for the positive value, or the index of the value."""
     values = column.values or ()
     labels = indices if column.positive is None else indices == values.index(column.positive)
-    if labels.min() == labels.max():
-        raise InputError(
-            f"label column {column.name!r} does not vary, all {len(labels)} rows are "
-            f"{int(labels[0])} ({values[indices[0]]!r}); give records of both kinds, or another "
-            "label or positive value"
-        )
     return labels.astype(np.int32)
 
 
