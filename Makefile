@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made from the lock file when it is first needed.
 .DEFAULT_GOAL := help
-.PHONY: help install churn test test-quick lock clean
+.PHONY: help install churn test test-quick bench bench-peers bench-scale lock clean
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
@@ -36,9 +36,23 @@ test: $(INSTALLED)  ## Run all tests, the linter and the type checker.
 test-quick: $(INSTALLED)  ## Run the quick tests only.
 	$(PYTHON) -m pytest
 
+bench: $(INSTALLED)  ## Time a round against stock TFF (about four minutes).
+	$(PYTHON) -m benchmarks.rounds
+
+bench-peers: $(INSTALLED) .benchmarks/pfl_research/.installed .benchmarks/fedjax/.installed .benchmarks/flower/.installed  ## Time a round against every peer; installs them.
+	$(PYTHON) -m benchmarks.rounds --systems=ours,stock_tff,stock_tff_defaults,pfl_research,fedjax,flower
+
+bench-scale: $(INSTALLED)  ## Time a round over sizes, a million clients, a thousand rounds, and the start.
+	$(PYTHON) -m benchmarks.scale
+	$(PYTHON) -m benchmarks.population
+	$(PYTHON) -m benchmarks.memory
+	$(PYTHON) -m benchmarks.start_up
+
 lock:  ## Make requirements.txt again from requirements.in (needs uv; see BUILD_NOTES.md).
 	uv pip compile requirements.in --override overrides.txt --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.txt
 
-clean:  ## Remove .venv and caches; runs/ stays.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## Remove environments and caches; runs/ stays.
+	rm -rf .venv .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+include benchmarks/environments/environments.mk
