@@ -9,6 +9,7 @@ and of TFF's worker, where there is one. Writes memory.csv and memory.png. Exit 
 came to hold 5 % more, or yet more, than it ever did up to round 100.
 """
 
+import contextlib
 import csv
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from fl_research.learning.optimizers import OptimizerConfig
 from fl_research.reports.progress import TerminalProgress
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import available_cores
+from fl_research.runtime.in_process import in_process_runtime
 from fl_research.task import FederatedTask
 from fl_research.training_config import TrainingConfig
 
@@ -49,6 +51,9 @@ Sample = dict[str, float]
 def define_flags() -> None:
     """Defines the flags; not on import, where they would meet those of other programs."""
     flags.DEFINE_integer("rounds", 1000, "Rounds to run.")
+    flags.DEFINE_enum(
+        "runtime", "in_process", ["in_process", "worker"], "Where TensorFlow computes."
+    )
     flags.DEFINE_string(
         "output_dir", str(REPOSITORY / "benchmarks" / "results"), "Where memory.csv and .png go."
     )
@@ -64,7 +69,7 @@ def main(argv: list[str]) -> int:
         )
     folder = Path(flags.FLAGS.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    samples = run_and_sample(flags.FLAGS.rounds)
+    samples = run_and_sample(flags.FLAGS.rounds, in_worker=flags.FLAGS.runtime == "worker")
     _write_csv(folder / "memory.csv", samples)
     _draw(folder / "memory.png", samples)
     growths = growth_of(samples)
@@ -77,24 +82,30 @@ def main(argv: list[str]) -> int:
     return 1 if max(growths.values()) >= LARGEST_GROWTH else 0
 
 
-def run_and_sample(rounds: int) -> list[Sample]:
+def _runtime(in_worker: bool, log_path: Path) -> contextlib.AbstractContextManager[Any]:
+    """Where the rounds are computed."""
+    return (runtime.local_runtime if in_worker else in_process_runtime)(log_path=log_path)
+
+
+def run_and_sample(rounds: int, *, in_worker: bool) -> list[Sample]:
     """Trains for so many rounds; returns memory every ten rounds.
 
     Args:
       rounds: Rounds to run.
+      in_worker: Whether TFF's worker computes, or this process.
     """
     config = _config(rounds)
     task = _task()
     with (
         tempfile.TemporaryDirectory(prefix="fl_research_memory_") as folder,
         RunDirectory.open(Path(folder) / "run", flags_text="") as directory,
-        runtime.local_runtime(log_path=directory.log_path) as started,
+        _runtime(in_worker, directory.log_path) as started,
     ):
         from fl_research import experiment
 
         console = Console(file=sys.stderr)
         with TerminalProgress(rounds, task.primary_metric, console) as shown:
-            progress = _SamplingProgress(shown, started.worker.process_id)
+            progress = _SamplingProgress(shown, started.worker.process_id if in_worker else 0)
             privacy = resolve_privacy(config, task.train.num_clients)
             experiment.run(task, config, privacy, directory, command="", progress=progress)
     return progress.samples

@@ -219,6 +219,7 @@ class TrainingLoop:
         entries = self._outputs.ledger.entries
         if self._set_up_evaluation is not None:
             self._set_up_evaluation(weights)
+            epsilon_bound_of(entries)
             self._set_up_evaluation = None
         epsilon = claim_of(entries).epsilon if is_last else math.inf
         started = time.monotonic()

@@ -7,6 +7,7 @@ in tests/experiments.
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def _run(
     *,
     crash_at: tuple[str, int] | None = None,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+    set_up_evaluation: Callable[[Any], None] | None = None,
     **config: Any,
 ) -> TrainingOutcome:
     """One session of a run in `folder`."""
@@ -117,6 +119,7 @@ def _run(
             clients=CLIENTS,
             plan=_plan(),
             evaluate=evaluate,
+            set_up_evaluation=set_up_evaluation,
             config=TrainingConfig(**settings),
             outputs=RunOutputs(directory=directory, ledger=ledger, checkpoints=store),
             listeners=[SilentProgress()],
@@ -250,6 +253,33 @@ def test_early_finish_after_evaluations_without_improvement(tmp_path: Path) -> N
     rows = RunDirectory.view(tmp_path / "run").read_metrics()
     assert [row["validation_auc"] for row in rows] == [0.6, 0.7, 0.7, 0.65]
     assert all(row["epsilon"] > 0 for row in rows)
+
+
+def test_evaluations_are_set_up_once_and_timed_without_it(tmp_path: Path) -> None:
+    """Set up before the first, in each session; the last row's epsilon is the report's."""
+    told: list[str] = []
+
+    def set_up(weights: Any) -> None:
+        told.append("set up")
+        time.sleep(1.0)
+
+    def evaluate(weights: Any) -> dict[str, float]:
+        told.append("evaluated")
+        time.sleep(0.02)
+        return {"auc": 0.5}
+
+    folder = tmp_path / "run"
+    settings: dict[str, Any] = {"evaluate_every": 1, "rounds": 4}
+    parts: dict[str, Any] = {"evaluate": evaluate, "set_up_evaluation": set_up}
+    with pytest.raises(Crash):
+        _run(folder, crash_at=("before prepare", 3), **parts, **settings)
+    _run(folder, **parts, **settings)
+    assert told == ["set up", "evaluated", "evaluated"] * 2
+    rows = RunDirectory.view(folder).read_metrics()
+    assert all(0.02 <= row["evaluation_seconds"] < 0.9 for row in rows)
+    exact = spending_of(read_ledger(folder / "ledger.jsonl")).claim.epsilon
+    assert rows[-1]["epsilon"] == pytest.approx(exact, rel=1e-12)
+    assert [row["epsilon"] for row in rows] == sorted(row["epsilon"] for row in rows)
 
 
 def test_ledger_says_what_ran(tmp_path: Path) -> None:

@@ -94,10 +94,12 @@ def block_update(
         # Clipping turns a finite update to NaN where its norm overflows; both must be finite.
         finite = _all_finite((update, preprocessed))
         has_rows = examples > 0
-        accumulated = tf.cond(
-            finite & has_rows,
-            lambda: query.accumulate_preprocessed_record(accumulated, preprocessed),
-            lambda: accumulated,
+        # Chosen afterwards: with a conditional every operation of the loop would be scheduled.
+        counts = finite & has_rows
+        accumulated = tf.nest.map_structure(
+            lambda after, before: tf.where(counts, after, before),
+            query.accumulate_preprocessed_record(accumulated, preprocessed),
+            accumulated,
         )
         one_client = metrics_of(loss_sum, examples, finite, has_rows)
         return client + 1, accumulated, tf.nest.map_structure(tf.add, metrics, one_client)

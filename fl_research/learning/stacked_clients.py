@@ -234,9 +234,10 @@ def _batch(
     valid = offsets < left
     # Filled up with the batch's own last row: zero times someone else's NaN would still be NaN.
     place = (plan.start + first)[:, tf.newaxis] + tf.minimum(offsets, left - 1)
-    rows_of_block = tf.shape(plan.order, tf.int64)[1]
+    epochs, rows_of_block = tf.unstack(tf.shape(plan.order, tf.int64))
     # Only a finished client of a compiled stack, whose step is thrown away, is out of range.
     place = tf.clip_by_value(place, 0, rows_of_block - 1)
+    epoch = tf.minimum(epoch, epochs - 1)
     if training.config.shuffle and training.config.local_epochs > 1:
         place += (epoch * rows_of_block)[:, tf.newaxis]
     rows = tf.gather(tf.reshape(plan.order, [-1]), place)

@@ -107,12 +107,12 @@ def _both(case: str, *, weighted: bool) -> tuple[list[np.ndarray], list[np.ndarr
 def test_three_rounds_equal_stock_fed_avg(case: str, weighted: bool) -> None:
     """Weights agree to 1e-5 relative and 2e-6 absolute, float32 sums in another order.
 
-    With Adam at the server 2e-5 absolute: it divides by the size of the gradient, so that the
+    With Adam at the server 5e-5 absolute: it divides by the size of the gradient, so that the
     rounding of a gradient near zero comes out larger.
     """
     ours, stock = _both(case, weighted=weighted)
     start = small_cohorts.leaves(small_cohorts.model(CASES[case][0]).initial_weights)
-    atol = 2e-5 if case.endswith("server Adam") else 2e-6
+    atol = 5e-5 if case.endswith("server Adam") else 2e-6
     for before, after, expected in zip(start, ours, stock, strict=True):
         np.testing.assert_allclose(after, expected, rtol=1e-5, atol=atol)
         assert np.abs(after - before).max() > 5e-3
