@@ -48,9 +48,9 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "client_execution",
     "auto",
-    ["auto", "loop", "stacked", "compiled"],
-    "How a block's clients are trained: in turn, many at once, many at once with compiled steps, "
-    "or what suits the model. The result is the same up to rounding.",
+    ["auto", "loop", "stacked"],
+    "How a block's clients are trained: in turn, many at once, or what suits the model. The result "
+    "is the same up to rounding.",
 )
 flags.DEFINE_integer(
     "evaluate_every",

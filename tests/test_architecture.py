@@ -47,6 +47,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 WITH_TENSORFLOW = (
     "stackable",
     *("models", "learning", "privacy.mechanisms", "privacy.keyed_noise", "privacy.client_record"),
+    *("privacy.clipped_sum", "runtime.onednn_kernels"),
     *("runtime.worker_context", "runtime.worker_executors", "runtime.worker_stub"),
     *("runtime.spread_context", "runtime.split_computation", "runtime.default_context"),
     *("runtime.in_process_context", "runtime.computation_plan", "runtime.loaded_graph"),

@@ -5,7 +5,7 @@ import dataclasses
 from fl_research.argument_checks import require_at_least, require_choice
 
 WEIGHTINGS = ("uniform", "examples")
-EXECUTIONS = ("auto", "loop", "stacked", "compiled")
+EXECUTIONS = ("auto", "loop", "stacked")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class ClientUpdateConfig:
       weighting: Weight of a client in the mean: "uniform" (1) or "examples" (the number of
         examples that it trained on, repeats counted).
       execution: How the clients of a block are trained: one after the other ("loop"), many at once
-        ("stacked"), the same with steps compiled by XLA ("compiled"), or what suits the model
-        ("auto"). The result is the same up to the order of floating-point sums.
+        ("stacked"), or what suits the model ("auto"). The result is the same up to the order of
+        floating-point sums.
 
     Raises:
       InputError: A value is out of its range.

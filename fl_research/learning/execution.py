@@ -1,8 +1,8 @@
-"""How the clients of a block are trained: one after the other, stacked, or stacked and compiled.
+"""How the clients of a block are trained: one after the other, or stacked.
 
-The three compute the same round up to the order of floating-point sums; they differ in speed by up
-to ten times. `auto` decides by rules that were found by measurement, from the model alone, so that
-the same run always computes in the same way. `python -m benchmarks.executions` measures them.
+Both compute the same round up to the order of floating-point sums; they differ in speed by up to
+ten times. `auto` decides by rules that were found by measurement, from the model alone, so that
+the same run always computes in the same way. BUILD_NOTES.md has the figures.
 """
 
 import collections
@@ -26,13 +26,11 @@ BlockUpdate = Callable[..., collections.OrderedDict]
 _LARGEST_STACKED_MODEL_BYTES = 128 * 1024
 # Local weights of one stack; more would not stay in a core's cache.
 _STACK_BYTES = 8 * 1024 * 1024
-# A step with more operations than this is mostly spent on starting them.
-_COMPILE_FROM_OPERATIONS = 300
 _TOLERANCE = 1e-5
 
 
 def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
-    """Returns how the clients are trained: "loop", "stacked" or "compiled".
+    """Returns how the clients are trained: "loop" or "stacked".
 
     Args:
       training: What a client trains and how.
@@ -51,23 +49,15 @@ def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
         return asked
     if obstacle or _model_bytes(training.model) > _LARGEST_STACKED_MODEL_BYTES:
         return "loop"
-    return "compiled" if _step_operations(training) > _COMPILE_FROM_OPERATIONS else "stacked"
+    return "stacked"
 
 
 def block_update_function(training: LocalTraining, query: tfp.DPQuery) -> BlockUpdate:
     """Returns the `block_update(training, query, weights, sample_params, block)` to use."""
-    execution = resolve(training, query)
-    if execution == "loop":
+    if resolve(training, query) == "loop":
         return client_loop.block_update
-    if execution == "compiled":
-        clients_at_once = stacked_clients.COMPILED_CLIENTS
-    else:
-        clients_at_once = max(1, _STACK_BYTES // max(1, _model_bytes(training.model)))
-    return functools.partial(
-        stacked_clients.block_update,
-        clients_at_once=clients_at_once,
-        compiled=execution == "compiled",
-    )
+    clients_at_once = max(1, _STACK_BYTES // max(1, _model_bytes(training.model)))
+    return functools.partial(stacked_clients.block_update, clients_at_once=clients_at_once)
 
 
 def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
@@ -135,30 +125,3 @@ def _adds_up(query: tfp.DPQuery, model: tff.learning.models.FunctionalModel) -> 
 def _model_bytes(model: tff.learning.models.FunctionalModel) -> int:
     """Returns the bytes of one client's trainable weights."""
     return sum(np.asarray(w).nbytes for w in tf.nest.flatten(model.initial_weights[0]))
-
-
-def _step_operations(training: LocalTraining) -> int:
-    """Returns how many operations one local step of one client takes."""
-    weights = tff.learning.models.ModelWeights(*training.model.initial_weights)
-    x, y = training.model.input_spec
-
-    @tf.function(autograph=False)
-    def step(trainable: Any, x: Any, y: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(trainable)
-            loss = training.model.loss(
-                training.model.predict_on_batch((trainable, weights.non_trainable), x), y
-            )
-        return tape.gradient(loss, trainable)
-
-    specs = tf.nest.map_structure(
-        lambda w: tf.TensorSpec(np.shape(w), np.asarray(w).dtype), weights.trainable
-    )
-    with tf.init_scope():
-        graph = step.get_concrete_function(specs, x, y).graph
-    return _operations(graph.as_graph_def())
-
-
-def _operations(graph: Any) -> int:
-    """Returns the number of operations of a graph and the functions in its library."""
-    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)

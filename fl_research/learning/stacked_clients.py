@@ -6,16 +6,12 @@ most first, so that those still at work are always the first of the stack; whoev
 off it, and no arithmetic is spent on the finished. The last batch of an epoch is filled up with
 rows of weight zero.
 
-Compiled (`compiled=True`), a step is one XLA program for stacks of a fixed size. That pays for
-models of many small operations, such as recurrent ones; it costs seconds when the first round
-starts.
-
 It takes a `StackableModel`, an optimizer that treats each number on its own, and a query whose
 records add up; `execution` checks all three.
 """
 
 import collections
-import functools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,11 +29,9 @@ from fl_research.learning.local_training import (
     schedule,
 )
 
-COMPILED_CLIENTS = 8
-"""Clients in the stack of a compiled step; a smaller last stack is filled up."""
-
 # TensorFlow computes the end of an array that fills no whole vector in another way, with another
-# last bit. With whole vectors a client's update does not depend by a bit on who else is stacked.
+# last bit. With whole vectors a client's update does not depend by a bit on who else is stacked, so
+# those who are done stay in the stack until a whole vector of them is.
 _VECTOR_FLOATS = 8
 
 
@@ -65,7 +59,6 @@ def block_update(
     block: Mapping[str, Any],
     *,
     clients_at_once: int,
-    compiled: bool,
 ) -> collections.OrderedDict:
     """Trains the clients of a block in stacks and accumulates the updates; see `client_update`.
 
@@ -76,12 +69,9 @@ def block_update(
       sample_params: What the query sends to the clients.
       block: The block, as tensors.
       clients_at_once: Largest stack, at least 1; bounds the memory.
-      compiled: Whether a step is compiled by XLA.
     """
     plan = schedule(training.config, block)
     by_steps = tf.argsort(plan.steps, direction="DESCENDING", stable=True)
-    train = _compiled_stack if compiled else _shrinking_stack
-    run = functools.partial(train, training, weights, block, clients_at_once)
 
     def add_stack(first: tf.Tensor, accumulated: Any, metrics: Any) -> tuple[tf.Tensor, Any, Any]:
         members = by_steps[first : first + clients_at_once]
@@ -95,7 +85,8 @@ def block_update(
         in_order = tf.pad(tf.argsort(members), [[0, missing]])
         is_member = tf.range(size + missing) < size
         update, loss_sum, examples = tf.nest.map_structure(
-            lambda leaf: tf.gather(leaf, in_order), (*run(of_members), of_members.examples)
+            lambda leaf: tf.gather(leaf, in_order),
+            (*_train_stack(training, weights, block, of_members), of_members.examples),
         )
         counts = is_member & (examples > 0)
         record = collections.OrderedDict(
@@ -123,12 +114,14 @@ def block_update(
     return collections.OrderedDict(accumulated=accumulated, metrics=metrics)
 
 
-def _shrinking_stack(
-    training: LocalTraining, weights: Any, block: Mapping[str, Any], _: int, plan: Schedule
+def _train_stack(
+    training: LocalTraining, weights: Any, block: Mapping[str, Any], plan: Schedule
 ) -> tuple[Any, tf.Tensor]:
     """Trains the clients of a schedule, which are sorted by steps; returns updates and losses."""
     size = tf.size(plan.steps)
-    state, is_stacked = _optimizer_state(training.optimizer, weights.trainable, size)
+    held = _whole_vectors(size, training)
+    plan = plan._replace(**{name: _fill_up(getattr(plan, name), held) for name in OF_A_CLIENT})
+    state, is_stacked = _optimizer_state(training.optimizer, weights.trainable, held)
 
     def cut(stack: _Stack, first: Any, last: Any) -> _Stack:
         """The clients of a range; what the clients share stays."""
@@ -142,7 +135,8 @@ def _shrinking_stack(
         number: tf.Tensor, active: tf.Tensor, stack: _Stack, done: Any
     ) -> tuple[tf.Tensor, tf.Tensor, _Stack, Any]:
         until = plan.steps[active - 1]
-        active_plan = plan._replace(**{name: getattr(plan, name)[:active] for name in OF_A_CLIENT})
+        held = _whole_vectors(active, training)
+        active_plan = plan._replace(**{name: getattr(plan, name)[:held] for name in OF_A_CLIENT})
 
         def step(number: tf.Tensor, stack: _Stack) -> tuple[tf.Tensor, _Stack]:
             batch = _batch(training, block, active_plan, number)
@@ -157,11 +151,11 @@ def _shrinking_stack(
         remaining = tf.reduce_sum(tf.cast(plan.steps[:active] > until, tf.int32))
         finished = (stack.trainable, stack.loss_sum)
         done = tf.nest.map_structure(
-            lambda leaf, before: tf.concat([leaf[remaining:], before], axis=0), finished, done
+            lambda leaf, before: tf.concat([leaf[remaining:active], before], axis=0), finished, done
         )
-        return number, remaining, cut(stack, 0, remaining), done
+        return number, remaining, cut(stack, 0, _whole_vectors(remaining, training)), done
 
-    stack = _Stack(_repeated(weights.trainable, size), state, tf.zeros([size]))
+    stack = _Stack(_repeated(weights.trainable, held), state, tf.zeros([held]))
     nothing = tf.nest.map_structure(lambda leaf: leaf[:0], (stack.trainable, stack.loss_sum))
     any_size = tf.nest.map_structure(
         lambda leaf: tf.TensorShape([None, *leaf.shape[1:]]), (stack.trainable, stack.loss_sum)
@@ -180,48 +174,6 @@ def _shrinking_stack(
     return tf.nest.map_structure(lambda new, old: new - old, trained, weights.trainable), loss_sum
 
 
-def _compiled_stack(
-    training: LocalTraining, weights: Any, block: Mapping[str, Any], size: int, plan: Schedule
-) -> tuple[Any, tf.Tensor]:
-    """Trains the clients of a schedule in a compiled stack; returns updates and losses."""
-    members = tf.size(plan.steps)
-    plan = plan._replace(**{name: _fill_up(getattr(plan, name), size) for name in OF_A_CLIENT})
-    state, is_stacked = _optimizer_state(training.optimizer, weights.trainable, size)
-
-    @tf.function(jit_compile=True, autograph=False)
-    def descend(stack: _Stack, batch: _Batch, active: tf.Tensor, non_trainable: Any) -> _Stack:
-        new = _descend(training, non_trainable, stack, batch)
-
-        def frozen_if_done(is_stacked_leaf: bool, after: tf.Tensor, before: tf.Tensor) -> Any:
-            if not is_stacked_leaf:
-                return after
-            return tf.where(_like_first_axis(active, after), after, before)
-
-        keep = functools.partial(frozen_if_done, True)
-        return _Stack(
-            tf.nest.map_structure(keep, new.trainable, stack.trainable),
-            tf.nest.map_structure(frozen_if_done, is_stacked, new.state, stack.state),
-            keep(new.loss_sum, stack.loss_sum),
-        )
-
-    def step(number: tf.Tensor, stack: _Stack) -> tuple[tf.Tensor, _Stack]:
-        batch = _batch(training, block, plan, number)
-        batch = tf.nest.map_structure(
-            lambda leaf: tf.ensure_shape(leaf, [size, _rows_of_batch(training), *leaf.shape[2:]]),
-            batch,
-        )
-        return number + 1, descend(stack, batch, number < plan.steps, weights.non_trainable)
-
-    stack = _Stack(_repeated(weights.trainable, size), state, tf.zeros([size]))
-    _, stack = tf.while_loop(
-        lambda number, _: number < plan.steps[0], step, (tf.constant(0, tf.int64), stack)
-    )
-    update = tf.nest.map_structure(
-        lambda new, old: (new - old)[:members], stack.trainable, weights.trainable
-    )
-    return update, stack.loss_sum[:members]
-
-
 def _batch(
     training: LocalTraining, block: Mapping[str, Any], plan: Schedule, number: tf.Tensor
 ) -> _Batch:
@@ -229,13 +181,13 @@ def _batch(
     batches = tf.maximum(plan.batches, 1)
     epoch, batch = number // batches, number % batches
     first = batch * training.config.batch_size
-    offsets = tf.range(_rows_of_batch(training), dtype=tf.int64)
+    offsets = tf.range(training.config.batch_size, dtype=tf.int64)
     left = tf.minimum(plan.count - first, training.config.batch_size)[:, tf.newaxis]
     valid = offsets < left
     # Filled up with the batch's own last row: zero times someone else's NaN would still be NaN.
     place = (plan.start + first)[:, tf.newaxis] + tf.minimum(offsets, left - 1)
     epochs, rows_of_block = tf.unstack(tf.shape(plan.order, tf.int64))
-    # Only a finished client of a compiled stack, whose step is thrown away, is out of range.
+    # Only a finished client, whose step is thrown away, is out of range.
     place = tf.clip_by_value(place, 0, rows_of_block - 1)
     epoch = tf.minimum(epoch, epochs - 1)
     if training.config.shuffle and training.config.local_epochs > 1:
@@ -248,9 +200,10 @@ def _batch(
     )
 
 
-def _rows_of_batch(training: LocalTraining) -> int:
-    """Returns the batch size, filled up to whole vectors of the processor."""
-    return -(-training.config.batch_size // _VECTOR_FLOATS) * _VECTOR_FLOATS
+def _whole_vectors(clients: tf.Tensor, training: LocalTraining) -> tf.Tensor:
+    """Returns the number of clients, filled up until their batches are whole vectors."""
+    unit = _VECTOR_FLOATS // math.gcd(training.config.batch_size, _VECTOR_FLOATS)
+    return -(-clients // unit) * unit
 
 
 def _descend(training: LocalTraining, non_trainable: Any, stack: _Stack, batch: _Batch) -> _Stack:
@@ -322,15 +275,9 @@ def _repeated(weights: Any, size: Any) -> Any:
     )
 
 
-def _fill_up(of_members: tf.Tensor, size: int) -> tf.Tensor:
-    """Pads a tensor of the members of a stack with zeros to the stack's fixed size."""
-    padded = tf.pad(of_members, [[0, size - tf.size(of_members)]])
-    return tf.ensure_shape(padded, [size])
-
-
-def _like_first_axis(flags: tf.Tensor, leaf: tf.Tensor) -> tf.Tensor:
-    """Returns `[clients]` as `[clients, 1, ...]`, to be broadcast against a leaf."""
-    return tf.reshape(flags, [-1] + [1] * (leaf.shape.rank - 1))
+def _fill_up(of_members: tf.Tensor, size: Any) -> tf.Tensor:
+    """Pads a tensor of the members of a stack with zeros up to a size."""
+    return tf.pad(of_members, [[0, size - tf.size(of_members)]])
 
 
 def _any_first_dimension(stack: _Stack, is_stacked: Any) -> _Stack:

@@ -1,14 +1,14 @@
 """A TensorFlow graph of a TFF computation as a function of this process, called in microseconds.
 
-A graph is loaded once. TensorFlow's graph optimiser (grappler) goes over it with the options that
-TFF compiles for its workers with; then the part from the graph's inputs to its outputs becomes a
-function of TensorFlow's eager runtime. Each call hands over tensors that are there already, and is
-one call into TensorFlow, without the interpreter's lock.
+A graph is loaded once. TensorFlow's graph optimiser (grappler) goes over it as it does in TFF's
+workers; then the part from the graph's inputs to its outputs becomes a function of TensorFlow's
+eager runtime. Each call hands over tensors that are there already, and is one call into TensorFlow,
+without the interpreter's lock.
 
 Where it can be, a loop stays one operation instead of being taken apart into switches and merges,
 and a call needs no scheduler: one thread goes through the operations in order. For the small
-operations of local training that takes a third less time; the clients' blocks, and the threads
-inside large operations, are what keeps several cores busy. A graph with `tf.cond`, or with calls
+operations of local training that takes a third less time; the clients' blocks are what keeps
+several cores busy. A graph with `tf.cond`, or with calls
 that stay calls, does need the scheduler: such an operation would hold one of TensorFlow's threads
 while it waits for another one, and two blocks could hold all of them.
 """
@@ -28,13 +28,13 @@ from tensorflow_federated.python.core.environments.tensorflow_backend import (
 from tensorflow_federated.python.tensorflow_libs import serialization_utils
 
 from fl_research.errors import InputError
+from fl_research.runtime.onednn_kernels import use_onednn_kernels
 
 # inputs, what cancels the call -> outputs; in the order of the leaves of the types.
 Graph = Callable[[Sequence[Any], cancellation.CancellationManager], Sequence[Any]]
 
 _OPTIMIZATIONS = (
-    *("memory_optimization", "constant_folding", "arithmetic_optimization"),
-    *("loop_optimization", "function_optimization"),
+    *("constant_folding", "arithmetic_optimization", "loop_optimization", "function_optimization"),
 )
 _TAKES_LOOPS_APART = "_lower_using_switch_merge"
 _COMPILED = "_XlaMustCompile"
@@ -94,6 +94,8 @@ def load_graph(computation: Any) -> Graph:
     if not scheduled and _needs_scheduler(optimized, calls_stay=True):
         scheduled = True
         optimized = _optimized(graph_def, inputs, outputs, scheduled)
+    if not scheduled:
+        use_onednn_kernels(optimized)
     return _EagerGraph(optimized, inputs, outputs, scheduled)
 
 
@@ -219,6 +221,8 @@ def _optimized(
     rewrites = config.graph_options.rewrite_options
     for name in _OPTIMIZATIONS:
         setattr(rewrites, name, rewrites.AGGRESSIVE)
+    # TFF's choice here computes every activation again for the backward pass.
+    rewrites.memory_optimization = rewrites.NO_MEM_OPT
     spec = graph_spec.GraphSpec(graph_def, init_op=None, in_names=inputs, out_names=outputs)
     return graph_optimizations.optimize_graph_spec(spec, config).graph_def
 

@@ -90,9 +90,10 @@ def test_systems_run_the_same_rounds_in_turn_and_are_paused_meanwhile(tmp_path: 
     record = _record(tmp_path)
     starts, turns = record[:3], record[3:]
     assert [line[2] for line in starts] == ["0"] * 3
-    assert [line[2] for line in turns] == [n for n in "12345" for _ in range(3)]
-    first = [turns[3 * n][0] for n in range(5)]
-    assert set(first) == {"ours", "stock_tff", "fedjax"}
+    pairs = [(str(2 * n - 1), str(2 * n)) for n in range(1, 6)]
+    assert [line[2] for line in turns] == [n for pair in pairs for _ in range(3) for n in pair]
+    assert all(one[0] == other[0] for one, other in zip(turns[::2], turns[1::2], strict=True))
+    assert {turns[6 * n][0] for n in range(5)} == {"ours", "stock_tff", "fedjax"}
     # Whoever runs a round sees that the others are stopped, but for the one that may not be.
     assert {line[4] for line in turns if line[0] == "fedjax"} == {"TT"}
     for states in {line[4] for line in turns if line[0] != "fedjax"}:

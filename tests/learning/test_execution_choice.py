@@ -125,8 +125,8 @@ def test_auto_stacks_elementwise_optimizers(name: str) -> None:
     assert execution.resolve(training, SUM) == "stacked"
 
 
-def test_auto_compiles_models_of_many_operations() -> None:
-    assert execution.resolve(_training(_gru_model()), SUM) == "compiled"
+def test_auto_stacks_recurrent_models() -> None:
+    assert execution.resolve(_training(_gru_model()), SUM) == "stacked"
 
 
 def test_auto_loops_over_the_clients_of_large_models() -> None:
@@ -136,7 +136,7 @@ def test_auto_loops_over_the_clients_of_large_models() -> None:
     assert execution.resolve(_training(large, execution="stacked"), SUM) == "stacked"
 
 
-@pytest.mark.parametrize("asked", ["loop", "stacked", "compiled"])
+@pytest.mark.parametrize("asked", ["loop", "stacked"])
 def test_what_is_asked_for_is_taken_where_it_can_be(asked: str) -> None:
     for model in (small_cohorts.model("mlp"), _gru_model()):
         assert execution.resolve(_training(model, execution=asked), SUM) == asked
@@ -168,9 +168,8 @@ def test_what_cannot_be_stacked_is_trained_in_a_loop(obstacle: str) -> None:
         training = _training(**parts, execution=asked)
         assert execution.resolve(training, query) == "loop"
         assert execution.block_update_function(training, query) is client_loop.block_update
-    for asked in ("stacked", "compiled"):
-        with pytest.raises(InputError, match=f"execution='{asked}' .*{words}.*'auto' or 'loop'"):
-            execution.resolve(_training(**parts, execution=asked), query)
+    with pytest.raises(InputError, match=f"execution='stacked' .*{words}.*'auto' or 'loop'"):
+        execution.resolve(_training(**parts, execution="stacked"), query)
 
 
 def test_process_that_cannot_be_stacked_is_refused_when_it_is_built() -> None:
@@ -181,16 +180,14 @@ def test_process_that_cannot_be_stacked_is_refused_when_it_is_built() -> None:
 
 
 def test_unknown_execution_is_refused() -> None:
-    with pytest.raises(InputError, match="execution='fast'.*auto, loop, stacked, compiled"):
+    with pytest.raises(InputError, match="execution='fast'.*auto, loop, stacked"):
         ClientUpdateConfig(execution="fast")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("asked", ["stacked", "compiled"])
-def test_recurrent_clients_are_trained_alike(asked: str) -> None:
+def test_recurrent_clients_are_trained_alike() -> None:
     """Sums and losses of a GRU agree with the loop's to 1e-5 relative, 1e-6 absolute."""
     training = traced_blocks.training(_gru_model(), batch_size=4, local_epochs=2)
     block = traced_blocks.one_block(small_cohorts.clients())
     expected = traced_blocks.sums(training, "loop")(block)
-    found = traced_blocks.sums(training, asked, 8)(block)
+    found = traced_blocks.sums(training, "stacked", 8)(block)
     small_cohorts.assert_states_close(found, expected, rtol=1e-5, atol=1e-6)

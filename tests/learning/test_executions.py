@@ -1,4 +1,4 @@
-"""The ways to train a block's clients compute one round: loop, stacked and compiled.
+"""The ways to train a block's clients compute one round: in a loop, and stacked.
 
 The loop is the reference; test_client_update.py has the arithmetic by hand.
 """
@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
-from fl_research.learning import aggregation, learning_process, stacked_clients
+from fl_research.learning import aggregation, learning_process
 from fl_research.learning.client_update import LocalTraining
 from fl_research.learning.visiting_order import visiting_order
 from fl_research.models import mlp
@@ -149,39 +149,9 @@ def test_stacked_clients_compute_the_rounds_of_the_loop(case: Case) -> None:
     _assert_same_two_rounds(case, "stacked")
 
 
-def _compiled_case(**changes: Any) -> Case:
-    """A case for a compiled stack, which has a size of its own."""
-    return {
-        "optimizer": "momentum",
-        "batch_size": 8,
-        "mechanism": "gaussian",
-        "clients_at_once": stacked_clients.COMPILED_CLIENTS,
-        "local_epochs": 2,
-        "local_steps": None,
-        "model": "mlp",
-        "num_blocks": 1,
-        **changes,
-    }
-
-
-COMPILED_CASES = [
-    _compiled_case(),
-    _compiled_case(optimizer="adam", batch_size=3, mechanism="weighted", local_steps=4),
-    _compiled_case(optimizer="yogi", batch_size=1, mechanism="adaptive", num_blocks=3),
-    _compiled_case(batch_size=100, local_epochs=1, model="logistic_regression", num_blocks=3),
-    _compiled_case(optimizer="sgd", clients_at_once=3, model="logistic_regression"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", COMPILED_CASES, ids=_id)
-def test_compiled_clients_compute_the_rounds_of_the_loop(case: Case) -> None:
-    _assert_same_two_rounds(case, "compiled")
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("tff_runtime")
-@pytest.mark.parametrize("execution", ["auto", "stacked", "compiled"])
+@pytest.mark.parametrize("execution", ["auto", "stacked"])
 def test_tff_runs_every_execution(execution: str) -> None:
     """Two rounds of two blocks in TFF's own runtime, states to 1e-6 of the loop's."""
     states = {}
@@ -229,16 +199,8 @@ def test_poisoned_client_changes_no_bit_of_a_stack(model: str) -> None:
         assert metrics == expected_metrics
 
 
-@pytest.mark.parametrize(
-    ("execution", "clients_at_once"),
-    [
-        ("stacked", 3),
-        pytest.param("stacked", 100, marks=pytest.mark.slow),
-        pytest.param("compiled", 8, marks=pytest.mark.slow),
-        pytest.param("compiled", 3, marks=pytest.mark.slow),
-    ],
-)
-def test_client_is_trained_as_if_it_were_alone(execution: str, clients_at_once: int) -> None:
+@pytest.mark.parametrize("clients_at_once", [3, pytest.param(8, marks=pytest.mark.slow), 100])
+def test_client_is_trained_as_if_it_were_alone(clients_at_once: int) -> None:
     """Where all others are poisoned, the sum is the client's update by the loop, to 1e-6.
 
     Layers of 5 and 3 units fill no whole vectors. Momentum would show any mixing of states.
@@ -248,7 +210,7 @@ def test_client_is_trained_as_if_it_were_alone(execution: str, clients_at_once: 
         model, "momentum", batch_size=3, local_epochs=2, weighting="examples"
     )
     run, loop = (
-        traced_blocks.sums(training, execution, clients_at_once),
+        traced_blocks.sums(training, "stacked", clients_at_once),
         traced_blocks.sums(training, "loop"),
     )
     for client in WITH_ROWS:
@@ -267,7 +229,7 @@ def test_client_is_trained_as_if_it_were_alone(execution: str, clients_at_once: 
         assert metrics["clients_without_rows"] == 1 and metrics["clients"] == POPULATION
 
 
-EXECUTIONS = ["loop", "stacked", pytest.param("compiled", marks=pytest.mark.slow)]
+EXECUTIONS = ["loop", "stacked"]
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
@@ -281,7 +243,7 @@ def test_row_that_is_never_visited_harms_nobody(execution: str, shuffle: bool) -
     training = traced_blocks.training(
         "logistic_regression", batch_size=3, local_steps=1, shuffle=shuffle
     )
-    run = traced_blocks.sums(training, execution, stacked_clients.COMPILED_CLIENTS)
+    run = traced_blocks.sums(training, execution, 8)
     clean = traced_blocks.one_block(small_cohorts.clients())
     first = slice(clean["row_splits"][client], clean["row_splits"][client] + 3)
     order = visiting_order(
@@ -313,7 +275,7 @@ def test_client_with_finite_update_and_no_finite_loss(execution: str) -> None:
     # After the first step the logits overflow; at label 1 the gradient is then exactly zero.
     data.features["inputs"][own], data.labels[own] = 1e22, 1
     training = traced_blocks.training("logistic_regression", batch_size=4)
-    run = traced_blocks.sums(training, execution, stacked_clients.COMPILED_CLIENTS)
+    run = traced_blocks.sums(training, execution, 8)
     record, metrics = run(traced_blocks.one_block(data))
     assert metrics["clients_not_finite"] == 0 and record["weight"] == len(WITH_ROWS)
     assert metrics["examples"] == sum(small_cohorts.SIZES) - small_cohorts.SIZES[4]
@@ -331,7 +293,7 @@ def test_client_whose_clipped_update_is_not_finite(execution: str) -> None:
     data.features["inputs"][own], data.labels[own] = 1e22, 1
     query = tfp.GaussianSumQuery(l2_norm_clip=0.5, stddev=0.0)
     training = traced_blocks.training("logistic_regression", batch_size=100)
-    run = traced_blocks.block_update(training, query, execution, stacked_clients.COMPILED_CLIENTS)
+    run = traced_blocks.block_update(training, query, execution, 8)
     message = traced_blocks.message(query, traced_blocks.start(training, query))
     others = [client for client in range(POPULATION) if client != 4]
     found, expected = (

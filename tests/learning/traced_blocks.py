@@ -54,11 +54,7 @@ def block_update(
     """The update of a block as a graph, traced once for blocks of any size, as TFF does it."""
     run: Callable = client_loop.block_update
     if execution != "loop":
-        run = functools.partial(
-            stacked_clients.block_update,
-            clients_at_once=clients_at_once,
-            compiled=execution == "compiled",
-        )
+        run = functools.partial(stacked_clients.block_update, clients_at_once=clients_at_once)
     x, y = training.model.input_spec
     block_spec = collections.OrderedDict(
         features=collections.OrderedDict(x),

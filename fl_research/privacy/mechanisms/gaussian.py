@@ -41,8 +41,7 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     Raises:
       InputError: The setting weights clients.
     """
-    import tensorflow_privacy as tfp
-
+    from fl_research.privacy.clipped_sum import ClippedSumQuery
     from fl_research.privacy.keyed_noise import NoisedPart
 
     update = NoisedPart(
@@ -53,7 +52,7 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     return noised_mean_plan(
         "gaussian",
         setting,
-        clipped_sum=tfp.GaussianSumQuery(l2_norm_clip=config.clip_norm, stddev=0.0),
+        clipped_sum=ClippedSumQuery(l2_norm_clip=config.clip_norm),
         parts=[update],
         clip_norm=config.clip_norm,
         noise_multiplier=config.noise_multiplier,
