@@ -2,9 +2,10 @@
 
 Every system first runs one round without noise in a process of its own, and its weights must agree
 with those of this project. Then each starts in a fresh process, whose memory is that of the timed
-rounds alone. Warm-up rounds are left out. A repetition is one round, the same for all, by each
-system in turn, and the order rotates; the systems that wait are paused. So a change of the
-machine's pace meets all of them alike.
+rounds alone. Warm-up rounds are left out. A repetition is a turn of each system on the same
+rounds, and the order rotates; the systems that wait are paused. So a change of the machine's pace
+meets all of them alike. A turn is two rounds, of which the second is timed: whoever was paused
+finds its memory out of the processor's caches, and in a training run rounds follow each other.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ class Plan:
       repetitions: Timed rounds of a system and workload at most.
       min_repetitions: As many are timed however long they take.
       seconds_per_workload: After so long no further repetition of a workload begins.
-      warm_up_rounds: Rounds before the timed ones, besides the first.
+      warm_up_rounds: Turns before the timed ones, besides the first round.
     """
 
     cores: int
@@ -237,17 +238,17 @@ class Bench:
         plan = self._plan
         begin = None
         active = list(runs)
-        for round_number in range(1, plan.warm_up_rounds + plan.repetitions + 1):
-            repetition = round_number - plan.warm_up_rounds
+        for number in range(1, plan.warm_up_rounds + plan.repetitions + 1):
+            repetition = number - plan.warm_up_rounds
             if repetition == 1:
                 begin = time.monotonic()
             late = begin is not None and time.monotonic() - begin > plan.seconds_per_workload
             if late and repetition > plan.min_repetitions:
                 return
             for turn in range(len(active)):
-                run = active[(turn + round_number) % len(active)]
+                run = active[(turn + number) % len(active)]
                 with _noted(failures, name, run.system, on_failure=run.drop):
-                    seconds = run.one_round(round_number)
+                    seconds = run.one_turn(2 * number)
                     if repetition >= 1:
                         run.seconds.append(seconds)
             active = [run for run in active if not run.dropped]
@@ -285,9 +286,10 @@ class _Run:
         self.seconds: list[float] = []
         self.dropped = False
 
-    def one_round(self, round_number: int) -> float:
-        """Runs one round and returns its seconds."""
-        answer = self.driver.ask("round", round=round_number, timeout_seconds=ROUND_TIMEOUT_SECONDS)
+    def one_turn(self, round_number: int) -> float:
+        """Runs the round before a round, and then this one; returns its seconds."""
+        for number in (round_number - 1, round_number):
+            answer = self.driver.ask("round", round=number, timeout_seconds=ROUND_TIMEOUT_SECONDS)
         self.driver.pause()
         return float(answer["seconds"])
 

@@ -9,7 +9,7 @@ rows in batches of `batch_size` (the last one partial, the loss is the mean over
 update, local minus global weights, is clipped as a whole to L2 norm `clip_norm`; the updates are
 summed; Gaussian noise of standard deviation `clip_norm * noise_multiplier` is added to the sum; the
 sum is divided by `expected_cohort_size`, multiplied by `server_learning_rate` and added to the
-global weights. A client's rows may be shuffled, except in a check.
+global weights. A client's rows are not shuffled.
 """
 
 from __future__ import annotations

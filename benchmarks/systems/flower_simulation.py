@@ -249,7 +249,6 @@ class Simulation:
                     "include_dashboard": False,
                     "log_to_driver": False,
                     "logging_level": "error",
-                    "_node_ip_address": "127.0.0.1",
                     "_temp_dir": self._folder.name,
                 },
             )

@@ -19,9 +19,7 @@ _SEED = 1
 class Ours(TffSystem):
     """A round over blocks of clients, one block a core, with the Gaussian mechanism."""
 
-    def build(
-        self, workload: Workload, threads: int, *, shuffle: bool
-    ) -> tuple[Any, CohortOfRound]:
+    def build(self, workload: Workload, threads: int) -> tuple[Any, CohortOfRound]:
         """Puts model, client update and query together as an experiment does."""
         from benchmarks.systems.ours_models import build_model
         from fl_research.learning.client_update_config import ClientUpdateConfig
@@ -38,7 +36,7 @@ class Ours(TffSystem):
         )
         process = build_learning_process(
             build_model(workload),
-            client_update=ClientUpdateConfig(batch_size=workload.batch_size, shuffle=shuffle),
+            client_update=ClientUpdateConfig(batch_size=workload.batch_size, shuffle=False),
             client_optimizer=build_optimizer(
                 OptimizerConfig(learning_rate=workload.client_learning_rate)
             ),
@@ -73,7 +71,7 @@ class Ours(TffSystem):
     def note(self, workload: Workload) -> str:
         """Says how the cohort is spread."""
         del workload
-        return "one block of clients a core; rows shuffled"
+        return "one block of clients a core; rows not shuffled"
 
 
 def _sampling(workload: Workload) -> ClientSampling:

@@ -22,15 +22,13 @@ class StockTff(TffSystem):
     loop_implementation = "DATASET_ITERATOR"
     tuned_datasets = True
 
-    def build(
-        self, workload: Workload, threads: int, *, shuffle: bool
-    ) -> tuple[Any, CohortOfRound]:
+    def build(self, workload: Workload, threads: int) -> tuple[Any, CohortOfRound]:
         """Builds the process and all datasets; the worker uses every core that it may."""
         import tensorflow_federated as tff
 
         from benchmarks.systems.stock_tff_models import build_model
 
-        del threads, shuffle  # Rows are never shuffled.
+        del threads
         process = tff.learning.algorithms.build_unweighted_fed_avg(
             build_model(workload),
             client_optimizer_fn=tff.learning.optimizers.build_sgdm(workload.client_learning_rate),

@@ -23,9 +23,7 @@ class TffSystem(System):
         self._cohort_of_round: CohortOfRound | None = None
         self._state: Any = None
 
-    def build(
-        self, workload: Workload, threads: int, *, shuffle: bool
-    ) -> tuple[Any, CohortOfRound]:
+    def build(self, workload: Workload, threads: int) -> tuple[Any, CohortOfRound]:
         """Returns a learning process and its cohorts; called with the runtime running."""
         raise NotImplementedError
 
@@ -40,7 +38,7 @@ class TffSystem(System):
     def start(self, workload: Workload, threads: int) -> Mapping[str, str]:
         """Starts the runtime and builds the process."""
         self._start_runtime()
-        self._process, self._cohort_of_round = self.build(workload, threads, shuffle=True)
+        self._process, self._cohort_of_round = self.build(workload, threads)
         self._state = self._process.initialize()
         return {"version": _versions(), "note": self.note(workload)}
 
@@ -53,7 +51,7 @@ class TffSystem(System):
     def check(self, workload: Workload) -> dict[str, np.ndarray]:
         """Runs one round of a process of its own."""
         self._start_runtime()
-        process, cohort_of_round = self.build(workload, 2, shuffle=False)
+        process, cohort_of_round = self.build(workload, 2)
         state = process.next(process.initialize(), cohort_of_round(CHECK_ROUND)).state
         trainable = process.get_model_weights(state).trainable
         names = workload.initial_weights
