@@ -40,7 +40,7 @@ bench: $(INSTALLED)  ## Time a round against stock TFF (about four minutes).
 	$(PYTHON) -m benchmarks.rounds
 
 bench-peers: $(INSTALLED) .benchmarks/pfl_research/.installed .benchmarks/fedjax/.installed .benchmarks/flower/.installed  ## Time a round against every peer; installs them.
-	$(PYTHON) -m benchmarks.rounds --systems=ours,stock_tff,stock_tff_defaults,pfl_research,fedjax,fedjax_defaults,flower
+	$(PYTHON) -m benchmarks.rounds --systems=ours,stock_tff,stock_tff_defaults,pfl_research,fedjax,flower
 
 bench-scale: $(INSTALLED)  ## Time a round over sizes, a million clients, a thousand rounds, and the start.
 	$(PYTHON) -m benchmarks.scale

@@ -32,9 +32,9 @@ class SystemEntry:
         return tuple(sorted({1, cores})) if self.tries_one_thread else (cores,)
 
 
-def _peer(name: str, *, of: str = "", tries_one_thread: bool = False) -> SystemEntry:
-    """Returns the entry of a peer with an environment of its own, or that of another entry."""
-    folder = f".benchmarks/{of or name}"
+def _peer(name: str, *, tries_one_thread: bool = False) -> SystemEntry:
+    """Returns the entry of a peer with an environment of its own."""
+    folder = f".benchmarks/{name}"
     return SystemEntry(name, folder, f"{folder}/.installed", tries_one_thread)
 
 
@@ -44,7 +44,6 @@ _ENTRIES = (
     SystemEntry("stock_tff_defaults", ".venv", "install"),
     _peer("pfl_research", tries_one_thread=True),
     _peer("fedjax"),
-    _peer("fedjax_defaults", of="fedjax"),
     _peer("flower"),
 )
 SYSTEMS: dict[str, SystemEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -4,15 +4,14 @@ It follows FedJAX's own `fedjax.algorithms.fed_avg`, which weights clients by th
 neither clip nor noise. So the clip is written by hand, in the function that FedJAX runs last for
 each client, and the noise too, in the server's compiled function. (FedJAX has a function that clips
 a tree, but it sums a large model's squares so coarsely that the norm is off by 2.5e-4, and slowly.)
-The batches of every client are cut before the rounds, which is its fastest; the driver
-`fedjax_defaults` cuts them in the round, as FedJAX's own algorithm does. Every size of a last batch
-is compiled before the first round.
+The batches of every client are cut before the rounds and are not shuffled. Every size of a last
+batch is compiled before the first round.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,16 +25,14 @@ _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1
 class _FederatedAveraging:
     """The rounds of a workload from its initial weights on."""
 
-    def __init__(self, workload: Workload, *, cut_ahead: bool) -> None:
-        """Builds the compiled functions, and cuts the batches if that is done ahead."""
+    def __init__(self, workload: Workload) -> None:
+        """Cuts the batches and builds the compiled functions."""
         import fedjax
         import jax
 
         self._workload = workload
         self._tree_sum = fedjax.tree_util.tree_sum
         self._clients = [_batches(workload, client) for client in range(workload.num_clients)]
-        if cut_ahead:
-            self._clients = [list(batches) for batches in self._clients]
         with fedjax.for_each_client_backend("jit"):
             self._train = fedjax.for_each_client(*_client_functions(workload))
         self._update = _server_function(workload)
@@ -66,13 +63,13 @@ class _FederatedAveraging:
         return {name: np.asarray(value) for name, value in self._weights.items()}
 
 
-def _batches(workload: Workload, client: int) -> Iterable[Mapping[str, np.ndarray]]:
-    """Returns the batches of a client, the last one partial, which are cut when they are read."""
+def _batches(workload: Workload, client: int) -> list[Mapping[str, np.ndarray]]:
+    """Cuts the rows of a client into batches, the last one partial."""
     import fedjax
 
     features, labels = workload.client(client)
     dataset = fedjax.ClientDataset({**features, "labels": labels})
-    return dataset.batch(batch_size=workload.batch_size)
+    return list(dataset.batch(batch_size=workload.batch_size))
 
 
 def _client_functions(workload: Workload) -> tuple[Any, Any, Any]:
@@ -128,20 +125,18 @@ def _server_function(workload: Workload) -> Any:
 class FedJax(protocol.System):
     """FedJAX with its jit backend on the processor."""
 
-    cut_ahead = True
-
     def start(self, workload: Workload, threads: int) -> Mapping[str, str]:
         """See `protocol.System.start`. With one thread, XLA's pool of threads is not used."""
         if threads == 1:
             os.environ["XLA_FLAGS"] = _ONE_THREAD
         from importlib.metadata import version
 
-        self._averaging = _FederatedAveraging(workload, cut_ahead=self.cut_ahead)
+        self._averaging = _FederatedAveraging(workload)
         self._averaging.compile_batch_sizes()
         return {
             "version": f"{version('fedjax')}, jax {version('jax')}",
             "note": f"for_each_client, jit backend, threads: {threads}; clip and noise by hand; "
-            f"batches cut {'ahead' if self.cut_ahead else 'in the round'}, not shuffled",
+            "batches cut in advance, not shuffled",
         }
 
     def run_round(self, round_number: int) -> None:
@@ -150,7 +145,7 @@ class FedJax(protocol.System):
 
     def check(self, workload: Workload) -> dict[str, np.ndarray]:
         """See `protocol.System.check`."""
-        averaging = _FederatedAveraging(workload, cut_ahead=self.cut_ahead)
+        averaging = _FederatedAveraging(workload)
         averaging.run_round(protocol.CHECK_ROUND)
         return averaging.weights()
 

@@ -8,15 +8,16 @@ without the interpreter's lock.
 Where it can be, a loop stays one operation instead of being taken apart into switches and merges,
 and a call needs no scheduler: one thread goes through the operations in order. For the small
 operations of local training that takes a third less time; the clients' blocks are what keeps
-several cores busy. A graph with `tf.cond`, or with calls
-that stay calls, does need the scheduler: such an operation would hold one of TensorFlow's threads
-while it waits for another one, and two blocks could hold all of them.
+several cores busy. A graph with `tf.cond`, or with calls that stay calls, does need the scheduler:
+such an operation would hold one of TensorFlow's threads while it waits for another one, and two
+blocks could hold all of them. So does a graph that calls compiled functions outside loops, as the
+server does for the noise of large models: they run side by side.
 """
 
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -201,12 +202,19 @@ def _needs_scheduler(graph_def: tf.compat.v1.GraphDef, calls_stay: bool) -> bool
       calls_stay: Whether the calls in it will not be replaced by what they call.
     """
     compiled = {f.signature.name for f in graph_def.library.function if f.attr[_COMPILED].b}
+    if sum(_calls_one_of(compiled, node) for node in graph_def.node) > 1:
+        return True
     for node in _nodes(graph_def):
         if node.op in _SCHEDULED or "Dataset" in node.op or "Iterator" in node.op:
             return True
-        if calls_stay and node.op in _CALLS and node.attr["f"].func.name not in compiled:
+        if calls_stay and node.op in _CALLS and not _calls_one_of(compiled, node):
             return True
     return False
+
+
+def _calls_one_of(functions: Collection[str], node: Any) -> bool:
+    """Returns whether a node is a call of one of the functions."""
+    return node.op in _CALLS and node.attr["f"].func.name in functions
 
 
 def _optimized(

@@ -32,8 +32,18 @@ def embedding_mean(ids: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
     Returns:
       `[..., rows, width]`.
     """
-    vectors = tf.gather(table, ids, axis=-2, batch_dims=table.shape.rank - 2)
-    return tf.reduce_mean(vectors, axis=-2)
+    size, width = table.shape[-2:]
+    shape = tf.shape(ids)
+    ids = tf.reshape(ids, [-1, shape[-2] * shape[-1]])
+    # One table of all; gathering first, the vectors of all ids and then their gradient would be
+    # written out.
+    ids = tf.reshape(ids + size * tf.range(tf.shape(ids)[0], dtype=ids.dtype)[:, tf.newaxis], [-1])
+    means = tf.raw_ops.SparseSegmentMean(
+        data=tf.reshape(table, [-1, width]),
+        indices=ids,
+        segment_ids=tf.range(tf.size(ids)) // shape[-1],
+    )
+    return tf.reshape(means, tf.concat([shape[:-1], [width]], axis=0))
 
 
 def gru_last_state(
