@@ -36,7 +36,7 @@ class Plan:
 
     Attributes:
       cores: Threads that a system may use.
-      repetitions: Timed rounds of a system and workload at most.
+      repetitions: Turns of a system on a workload at most; each gives one timed round.
       min_repetitions: As many are timed however long they take.
       seconds_per_workload: After so long no further repetition of a workload begins.
       warm_up_rounds: Turns before the timed ones, besides the first round.

@@ -150,7 +150,9 @@ def markdown(
         "# Seconds a DP-FedAvg round",
         "One round: each client of the cohort runs one local epoch of SGD, its update is clipped, "
         "the updates are summed, noise is added, the server takes the mean. Every system runs the "
-        "same rounds on the same generated data, one after the other in turn. The median, least "
+        "same rounds on the same generated data, in turns of two rounds; those that wait are "
+        "paused (SIGSTOP), and only the second round of a turn is timed, so that nobody finds its "
+        "memory out of the caches. No system shuffles rows. The median, least "
         "and most are over the timed rounds; the ratio is a system's median to ours of the same "
         "run (above 1: ours is faster). Peak memory is the sum over a system's processes of the "
         "most that each ever held. Build is everything before the first round, imports included; "

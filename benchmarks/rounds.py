@@ -96,13 +96,13 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "seconds_per_workload",
         30.0,
-        "No further repetition begins after so many seconds of timed rounds of all systems.",
+        "No further repetition begins when all systems together have taken so many seconds.",
         lower_bound=0.0,
     )
     flags.DEFINE_integer(
         "warm_up_rounds",
         2,
-        "Rounds left out before the timed ones, besides the first.",
+        "Turns of two rounds left out before the timed ones, besides the first round.",
         lower_bound=0,
     )
     flags.DEFINE_integer(

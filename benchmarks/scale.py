@@ -74,7 +74,7 @@ CURVES: dict[str, tuple[list[Sizes], Callable[[Sizes], int]]] = {
 
 def define_flags() -> None:
     """Defines the flags; not on import, where they would meet those of other programs."""
-    flags.DEFINE_integer("repetitions", 5, "Rounds a point, the first not counted.")
+    flags.DEFINE_integer("repetitions", 5, "Rounds a point, the first not counted.", lower_bound=1)
     flags.DEFINE_string(
         "output_dir",
         str(REPOSITORY / "benchmarks" / "results"),

@@ -43,7 +43,7 @@ _ENTRIES = (
     SystemEntry("stock_tff", ".venv", "install"),
     SystemEntry("stock_tff_defaults", ".venv", "install"),
     _peer("pfl_research", tries_one_thread=True),
-    _peer("fedjax"),
+    _peer("fedjax", tries_one_thread=True),
     _peer("flower"),
 )
 SYSTEMS: dict[str, SystemEntry] = {entry.name: entry for entry in _ENTRIES}

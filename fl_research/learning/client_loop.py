@@ -120,7 +120,7 @@ def block_update(
 
 
 def _all_finite(structure: Any) -> tf.Tensor:
-    """Returns a bool scalar: whether every floating-point value is finite."""
+    """Returns a bool scalar: whether all floating-point values, and their sums, are finite."""
     floating = [t for t in tf.nest.flatten(structure) if t.dtype.is_floating]
     # A sum is one pass over the memory, and NaN or infinity anywhere in it stays.
     return tf.reduce_all(tf.math.is_finite([tf.reduce_sum(t) for t in floating]))

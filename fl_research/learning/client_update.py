@@ -8,7 +8,8 @@ pass over a block does what a server would do with a message from each client, a
 block is the sum only.
 
 A client without rows, or whose update is not finite, is left out of the sum: it counts as zero
-with weight zero in every part of the query.
+with weight zero in every part of the query. (Nor is an update finite here whose values' sum
+overflows, which takes values of 1e38.)
 
 `client_loop` and `stacked_clients` are two ways to compute this; `execution` chooses.
 

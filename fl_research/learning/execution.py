@@ -64,6 +64,8 @@ def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
     """Returns why clients cannot be stacked; empty if they can."""
     if not isinstance(training.model, StackableModel):
         return "the model is not a StackableModel"
+    if _mixes_clients(training.model):
+        return "the model's result for stacked clients is not that of each alone"
     if not _is_elementwise(training.optimizer):
         return "the client optimizer does not treat each number on its own"
     if not _adds_up(query, training.model):
@@ -71,12 +73,66 @@ def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
     return ""
 
 
+def _mixes_clients(model: StackableModel) -> bool:
+    """Tries whether losses and gradients of two stacked clients are other than of each alone."""
+    generator = np.random.default_rng(0)
+
+    def draw(spec: tf.TensorSpec) -> tf.Tensor:
+        """Values for two clients of three rows."""
+        shape = [2, 3, *(size or 1 for size in spec.shape[1:])]
+        if spec.dtype.is_floating:
+            return tf.constant(generator.normal(size=shape), spec.dtype)
+        return tf.cast(generator.integers(0, 2, shape), spec.dtype)
+
+    def result(weights: Any, x: Any, y: Any) -> list[Any]:
+        """The loss, and the gradients."""
+        with tf.GradientTape() as tape:
+            tape.watch(weights[0])
+            losses = model.loss(model.predict_on_batch(weights, x, training=True), y)
+            total = tf.reduce_sum(losses)
+        found = tape.gradient(total, weights[0], unconnected_gradients="zero")
+        return [losses, *map(tf.convert_to_tensor, tf.nest.flatten(found))]
+
+    with tf.init_scope():
+        trainable, non_trainable = (
+            [np.asarray(w) for w in tf.nest.flatten(part)] for part in model.initial_weights
+        )
+        stacked = [w + 0.1 * generator.normal(size=[2, *w.shape]) for w in trainable]
+        weights = [tf.constant(w, o.dtype) for w, o in zip(stacked, trainable, strict=True)]
+        x, y = tf.nest.map_structure(draw, model.input_spec)
+        pack = tf.nest.pack_sequence_as
+
+        def of(chosen: Any, shared: list[Any]) -> list[Any]:
+            """The result of a chosen client, or of both."""
+            structure = (
+                pack(model.initial_weights[0], [w[chosen] for w in weights]),
+                pack(model.initial_weights[1], shared),
+            )
+            return result(structure, *tf.nest.map_structure(lambda t: t[chosen], (x, y)))
+
+        both = of(slice(None), [w[np.newaxis] for w in non_trainable])
+        alone = [of(client, non_trainable) for client in range(2)]
+    return not all(
+        np.allclose(both[i][k], alone[k][i], rtol=1e-3, atol=1e-4)
+        for i in range(len(both))
+        for k in range(2)
+    )
+
+
 def _is_elementwise(optimizer: tff.learning.optimizers.Optimizer) -> bool:
     """Tries whether two stacked sets of weights are moved as each is alone, for three steps."""
+    # A rule that only sets in at some size, such as a clip, shows at one of these.
+    return all(_moves_each_alone(optimizer, scale) for scale in (1e-4, 1.0, 1e4, 1e8))
+
+
+def _moves_each_alone(optimizer: tff.learning.optimizers.Optimizer, scale: float) -> bool:
+    """Tries it for gradients of this size, those of the second set a hundred times larger."""
     generator = np.random.default_rng(0)
     shapes: tuple[list[int], ...] = ([3, 2], [4], [])
     weights = [generator.normal(size=[2, *s]).astype(np.float32) for s in shapes]
-    gradients = [generator.normal(size=[3, 2, *s]).astype(np.float32) for s in shapes]
+    gradients = [scale * generator.normal(size=[3, 2, *s]).astype(np.float32) for s in shapes]
+    for gradient in gradients:
+        gradient[:, 1] *= 100.0
 
     def moved(chosen: Any) -> list[np.ndarray]:
         """The weights after three steps of the chosen set, or of both."""

@@ -30,8 +30,9 @@ from fl_research.learning.local_training import (
 )
 
 # TensorFlow computes the end of an array that fills no whole vector in another way, with another
-# last bit. With whole vectors a client's update does not depend by a bit on who else is stacked, so
-# those who are done stay in the stack until a whole vector of them is.
+# last bit. With batches of whole vectors a client's update does not depend by a bit on who else is
+# stacked (under optimizers of exact operations, unlike Adagrad's inverse root), so those who are
+# done stay in the stack until a whole vector of them is.
 _VECTOR_FLOATS = 8
 
 
@@ -240,10 +241,10 @@ def _sum_in_order(of_clients: tf.Tensor, segment: tf.Tensor) -> tf.Tensor:
 
 
 def _finite_clients(structure: Any) -> tf.Tensor:
-    """Returns `bool[clients]`: whose values are all finite."""
+    """Returns `bool[clients]`: of whom all values, and each tensor's sum, are finite."""
     floating = [t for t in tf.nest.flatten(structure) if t.dtype.is_floating]
     finite = [
-        tf.reduce_all(tf.math.is_finite(t), axis=list(range(1, t.shape.rank))) for t in floating
+        tf.math.is_finite(tf.reduce_sum(t, axis=list(range(1, t.shape.rank)))) for t in floating
     ]
     return tf.reduce_all(tf.stack(finite), axis=0)
 

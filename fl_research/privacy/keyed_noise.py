@@ -38,6 +38,7 @@ from fl_research.privacy.plan import NoiseKey, checked_noise_key
 
 # From here on compiling saves more than it costs: a million values took 27 ms instead of 107.
 _COMPILE_FROM_ELEMENTS = 50_000
+_PHILOX = tf.random.Algorithm.PHILOX.value
 # Pieces that may be drawn side by side; even, as one Philox block gives two values.
 _PIECE_ELEMENTS = 2**17
 
@@ -82,7 +83,7 @@ def standard_normal(root: np.ndarray, release_index: Any, tensor_index: int, sha
     static_shape = tf.get_static_value(tf.convert_to_tensor(shape, tf.int32))
     elements = 0 if static_shape is None else int(np.prod(static_shape))
     if elements < _COMPILE_FROM_ELEMENTS:
-        uniform = tf.random.stateless_uniform(shape, seed=seed, dtype=tf.float64, alg="philox")
+        uniform = tf.random.stateless_uniform(shape, seed=seed, dtype=tf.float64, alg=_PHILOX)
         return _inverse_normal(uniform)
     pieces = [
         _compiled_inverse_normal(
@@ -99,7 +100,7 @@ def _uniform_piece(seed: tf.Tensor, first: int, size: int) -> tf.Tensor:
     # The low word of a counter that starts at zero; `first` is even.
     counter += tf.constant([first // 2, 0], tf.uint64)
     return tf.raw_ops.StatelessRandomUniformV2(
-        shape=[size], key=key, counter=counter, alg=1, dtype=tf.float64
+        shape=[size], key=key, counter=counter, alg=_PHILOX, dtype=tf.float64
     )
 
 

@@ -68,10 +68,8 @@ def in_process_runtime(
         # Read when TensorFlow is imported; the environment wins, as it does for a worker.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        # A block a core keeps them busy; threads inside an operation would only wait for another
-        # block's.
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
         with interrupts.not_lost():
             context_module = importlib.import_module("fl_research.runtime.in_process_context")
+        context_module.use_one_thread_inside_operations()
         num_threads = stack.enter_context(context_module.default_context(remote_workers))
         yield InProcessRuntime(num_threads=num_threads)

@@ -5,9 +5,11 @@ A call then converts the arguments, runs the plan, and converts the results.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow.python.eager import cancellation
 
@@ -21,6 +23,20 @@ from fl_research.runtime.value_conversion import Arguments, Results, make_reader
 
 # After an interrupt: loops end within a millisecond, but compiled code cannot be cancelled.
 _GRACE_SECONDS = 5.0
+
+
+def use_one_thread_inside_operations() -> None:
+    """Lets each operation run on one core, unless the environment or the program chose a number.
+
+    A block of clients a core keeps the cores busy; threads inside an operation would only wait for
+    those of another block. With a single block, set `TF_NUM_INTRAOP_THREADS` to the cores. Nothing
+    changes once TensorFlow has computed something.
+    """
+    threading = tf.config.threading
+    if "TF_NUM_INTRAOP_THREADS" in os.environ or threading.get_intra_op_parallelism_threads():
+        return
+    with contextlib.suppress(RuntimeError):
+        threading.set_intra_op_parallelism_threads(1)
 
 
 class InProcessContext(tff.framework.SyncContext):

@@ -29,7 +29,7 @@ from tensorflow_federated.python.core.environments.tensorflow_backend import (
 from tensorflow_federated.python.tensorflow_libs import serialization_utils
 
 from fl_research.errors import InputError
-from fl_research.runtime.onednn_kernels import use_onednn_kernels
+from fl_research.runtime.onednn_kernels import MUST_COMPILE, use_onednn_kernels
 
 # inputs, what cancels the call -> outputs; in the order of the leaves of the types.
 Graph = Callable[[Sequence[Any], cancellation.CancellationManager], Sequence[Any]]
@@ -38,7 +38,6 @@ _OPTIMIZATIONS = (
     *("constant_folding", "arithmetic_optimization", "loop_optimization", "function_optimization"),
 )
 _TAKES_LOOPS_APART = "_lower_using_switch_merge"
-_COMPILED = "_XlaMustCompile"
 _CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 # These wait for work on other threads, or are parts of loops that are taken apart already.
 _SCHEDULED = frozenset(
@@ -201,7 +200,7 @@ def _needs_scheduler(graph_def: tf.compat.v1.GraphDef, calls_stay: bool) -> bool
       graph_def: The graph.
       calls_stay: Whether the calls in it will not be replaced by what they call.
     """
-    compiled = {f.signature.name for f in graph_def.library.function if f.attr[_COMPILED].b}
+    compiled = {f.signature.name for f in graph_def.library.function if f.attr[MUST_COMPILE].b}
     if sum(_calls_one_of(compiled, node) for node in graph_def.node) > 1:
         return True
     for node in _nodes(graph_def):

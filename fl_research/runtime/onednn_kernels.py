@@ -14,6 +14,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
+MUST_COMPILE = "_XlaMustCompile"
+"""The attribute of a function that XLA compiles."""
+
 _KERNEL_LABEL = b"MklNameChangeOp"
 _ONEDNN = {
     "BatchMatMulV2": "_MklBatchMatMulV2",
@@ -44,7 +47,7 @@ def _compiled_functions(graph_def: tf.compat.v1.GraphDef) -> set[str]:
     """Returns the functions that XLA compiles, which knows none of these operations."""
     functions = {f.signature.name: f for f in graph_def.library.function}
     found: set[str] = set()
-    left = [name for name, function in functions.items() if function.attr["_XlaMustCompile"].b]
+    left = [name for name, function in functions.items() if function.attr[MUST_COMPILE].b]
     while left:
         name = left.pop()
         if name in functions and name not in found:

@@ -32,18 +32,8 @@ def embedding_mean(ids: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
     Returns:
       `[..., rows, width]`.
     """
-    size, width = table.shape[-2:]
-    shape = tf.shape(ids)
-    ids = tf.reshape(ids, [-1, shape[-2] * shape[-1]])
-    # One table of all; gathering first, the vectors of all ids and then their gradient would be
-    # written out.
-    ids = tf.reshape(ids + size * tf.range(tf.shape(ids)[0], dtype=ids.dtype)[:, tf.newaxis], [-1])
-    means = tf.raw_ops.SparseSegmentMean(
-        data=tf.reshape(table, [-1, width]),
-        indices=ids,
-        segment_ids=tf.range(tf.size(ids)) // shape[-1],
-    )
-    return tf.reshape(means, tf.concat([shape[:-1], [width]], axis=0))
+    vectors = tf.gather(table, ids, axis=-2, batch_dims=table.shape.rank - 2)
+    return tf.reduce_mean(vectors, axis=-2)
 
 
 def gru_last_state(
@@ -57,7 +47,7 @@ def gru_last_state(
 
     With gates r (reset), z (update) and candidate n along the last axis of the kernels:
     `n = tanh(x W_n + b_n + r * (h U_n + c_n))`, `h' = (1 - z) * n + z * h`. The number of steps is
-    static; a loop in the graph would be slower and cannot be compiled.
+    static; a loop in the graph would be slower.
 
     Args:
       inputs: `[..., rows, steps, in]`; `steps` and `in` are static.

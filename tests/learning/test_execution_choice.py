@@ -96,6 +96,31 @@ class _NormalizingOptimizer(tff.learning.optimizers.Optimizer):
         return state, tf.nest.map_structure(lambda w, g: w - g / norm, weights, gradients)
 
 
+class _ClippingOptimizer(_NormalizingOptimizer):
+    """Plain steps, but for gradients of a norm above 100 over all weights."""
+
+    def next(self, state: Any, weights: Any, gradients: Any) -> tuple[Any, Any]:
+        clipped, _ = tf.clip_by_global_norm(tf.nest.flatten(gradients), 100.0)
+        gradients = tf.nest.pack_sequence_as(gradients, clipped)
+        return state, tf.nest.map_structure(lambda w, g: w - 0.1 * g, weights, gradients)
+
+
+def _mixing_model() -> StackableModel:
+    """A model that centres by the first axis: a client's rows, but the clients of a stack."""
+    kernel, bias = np.ones([small_cohorts.NUM_INPUTS, 1], np.float32), np.zeros(1, np.float32)
+
+    def predict(trainable: Any, x: Any) -> tf.Tensor:
+        inputs = x["inputs"] - tf.reduce_mean(x["inputs"], axis=0, keepdims=True)
+        return tf.squeeze(dense(inputs, *trainable), axis=-1)
+
+    return StackableModel(
+        initial_weights=((kernel, bias), ()),
+        predict=predict,
+        row_loss=sigmoid_cross_entropy,
+        input_spec=small_cohorts.model("mlp").input_spec,
+    )
+
+
 def _training(model: Any = "mlp", optimizer: Any = None, execution: str = "auto") -> LocalTraining:
     """Local training with SGD, or another optimizer."""
     return LocalTraining(
@@ -153,6 +178,16 @@ OBSTACLES = {
         {"optimizer": _NormalizingOptimizer},
         SUM,
         "the client optimizer does not treat each number on its own",
+    ),
+    "steps of bounded norm": (
+        {"optimizer": _ClippingOptimizer},
+        SUM,
+        "the client optimizer does not treat each number on its own",
+    ),
+    "mixing model": (
+        {"model": _mixing_model},
+        SUM,
+        "the model's result for stacked clients is not that of each alone",
     ),
     "maximum": ({}, _LargestQuery(), "the query's records do not add up"),
     "counting": ({}, _CountingQuery(), "the query's records do not add up"),

@@ -92,6 +92,15 @@ def test_results_are_those_of_float64(
 
 
 def test_compiled_functions_stay_as_they_are() -> None:
+    """And those that they call; XLA knows none of oneDNN's operations."""
+    graph_def = _graph_of(_compiled, STACK)
+    use_onednn_kernels(graph_def)
+    functions = {f.signature.name: f for f in graph_def.library.function}
+    operations = {name: {n.op for n in f.node_def} for name, f in functions.items()}
+    left = [name for name, ops in operations.items() if "BatchMatMulV2" in ops]
+    renamed = [name for name, ops in operations.items() if "_MklBatchMatMulV2" in ops]
+    assert len(left) == 1 or not renamed, "one loop's body is compiled"
+    assert len(left) + len(renamed) == 2, "and one is not"
     expected = _compiled(tf.constant(STACK, tf.float64)).numpy()
     np.testing.assert_allclose(_run(_compiled, STACK), expected, rtol=1e-4, atol=1e-5)
 
