@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results_table import Row
+from benchmarks.results_table import Row, short
 from benchmarks.systems import OURS, SYSTEMS
 from fl_research.reports.plots import BLUE, GRID, INK, MUTED, ORANGE
 
@@ -63,7 +63,7 @@ def _draw_panel(panel: object, rows: Sequence[Row], systems: Sequence[str]) -> N
         panel.plot([least, most], [place, place], color=color, linewidth=2.0, zorder=2)
         panel.plot([median], [place], color=color, marker="o", markersize=6, zorder=3)
         ratio = float(row["ratio_to_ours"])
-        text = f"{median:.3g} s" + ("" if system == OURS else f"  {ratio:.3g} times ours")
+        text = f"{short(median)} s" + ("" if system == OURS else f"  {short(ratio)} times ours")
         panel.text(most * 1.12, place, text, va="center", fontsize=8, zorder=4)
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")

@@ -3,8 +3,8 @@
 One step of gradient descent for all clients is a handful of operations, where a loop over clients
 pays the cost of starting each operation once a client. Clients are sorted by their number of steps,
 most first, so that those still at work are always the first of the stack; whoever is done is taken
-off it, and no arithmetic is spent on the finished. The last batch of an epoch is filled up with
-rows of weight zero.
+off it, and hardly any arithmetic is spent on the finished. The last batch of an epoch is filled up
+with rows of weight zero.
 
 It takes a `StackableModel`, an optimizer that treats each number on its own, and a query whose
 records add up; `execution` checks all three.
@@ -124,12 +124,12 @@ def _train_stack(
     plan = plan._replace(**{name: _fill_up(getattr(plan, name), held) for name in OF_A_CLIENT})
     state, is_stacked = _optimizer_state(training.optimizer, weights.trainable, held)
 
-    def cut(stack: _Stack, first: Any, last: Any) -> _Stack:
-        """The clients of a range; what the clients share stays."""
+    def first_of(stack: _Stack, number: tf.Tensor) -> _Stack:
+        """The first clients of a stack, so many; what the clients share stays."""
         state = tf.nest.map_structure(
-            lambda leaf, stacked: leaf[first:last] if stacked else leaf, stack.state, is_stacked
+            lambda leaf, stacked: leaf[:number] if stacked else leaf, stack.state, is_stacked
         )
-        rest = tf.nest.map_structure(lambda leaf: leaf[first:last], stack._replace(state=()))
+        rest = tf.nest.map_structure(lambda leaf: leaf[:number], stack._replace(state=()))
         return rest._replace(state=state)
 
     def train_until_next_is_done(
@@ -154,7 +154,7 @@ def _train_stack(
         done = tf.nest.map_structure(
             lambda leaf, before: tf.concat([leaf[remaining:active], before], axis=0), finished, done
         )
-        return number, remaining, cut(stack, 0, _whole_vectors(remaining, training)), done
+        return number, remaining, first_of(stack, _whole_vectors(remaining, training)), done
 
     stack = _Stack(_repeated(weights.trainable, held), state, tf.zeros([held]))
     nothing = tf.nest.map_structure(lambda leaf: leaf[:0], (stack.trainable, stack.loss_sum))
