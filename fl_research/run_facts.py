@@ -8,6 +8,8 @@ import numpy as np
 
 from fl_research.experiment_config import ExperimentConfig
 from fl_research.experiment_parts import ExperimentParts
+from fl_research.learning import execution
+from fl_research.learning.local_training import LocalTraining
 from fl_research.privacy.events import event_to_json
 from fl_research.run import cohort_seed
 from fl_research.task import FederatedTask
@@ -67,7 +69,7 @@ def facts(
         "rounds_planned": config.training.rounds,
         "seeds": {"seed": config.seed, "noise_seed": config.noise_seed},
         "model": model_facts(config, parts),
-        "client_update": dataclasses.asdict(config.client_update),
+        "client_update": _client_update_facts(config, parts),
         "client_optimizer": _optimizer_facts(config.client_optimizer),
         "server_optimizer": _optimizer_facts(config.server_optimizer),
         "data": data | {"unit": task.unit, "unit_contains": task.unit_contains},
@@ -75,6 +77,15 @@ def facts(
         "evaluation_schedule": config.training.evaluation_schedule,
         "early_finish": config.training.early_finish_patience > 0,
     }
+
+
+def _client_update_facts(config: ExperimentConfig, parts: ExperimentParts) -> dict[str, Any]:
+    """Returns the settings of local training, with the execution that "auto" came to."""
+    training = LocalTraining(
+        model=parts.model, optimizer=parts.client_optimizer, config=config.client_update
+    )
+    chosen = execution.resolve(training, parts.plan.query)
+    return {**dataclasses.asdict(config.client_update), "execution": chosen}
 
 
 def model_facts(config: ExperimentConfig, parts: ExperimentParts) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fl_research import run_facts
 from fl_research.experiment_config import ExperimentConfig, resolve_privacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
 from fl_research.learning.client_update_config import ClientUpdateConfig
@@ -16,6 +17,13 @@ pytestmark = pytest.mark.usefixtures("tff_runtime")
 
 def _parts(*, noise_seed: int | None, seed: int = 0) -> ExperimentParts:
     """The parts of a private MLP on 30 small clients."""
+    return _parts_and_config(noise_seed=noise_seed, seed=seed)[0]
+
+
+def _parts_and_config(
+    *, noise_seed: int | None, seed: int = 0
+) -> tuple[ExperimentParts, ExperimentConfig]:
+    """The same, and the settings."""
     clients = small_cohorts.clients([3, 1, 4] * 10)
     task = FederatedTask(
         name="churn_prevention",
@@ -53,7 +61,7 @@ def _parts(*, noise_seed: int | None, seed: int = 0) -> ExperimentParts:
         baselines=False,
         noise_seed=noise_seed,
     )
-    return build_parts(task, config, resolve_privacy(config, clients.num_clients))
+    return build_parts(task, config, resolve_privacy(config, clients.num_clients)), config
 
 
 def _weights_after_an_empty_round(parts: ExperimentParts) -> list[np.ndarray]:
@@ -88,3 +96,11 @@ def test_noise_is_tested_before_anything_runs() -> None:
         parts.plan.details["noise_stddev_of_sum"]
     )
     assert parts.validation is None
+
+
+def test_the_facts_say_how_clients_were_trained() -> None:
+    """Not that it was left to the program."""
+    parts, config = _parts_and_config(noise_seed=None)
+    assert config.client_update.execution == "auto"
+    said = run_facts.facts(parts.task, config, parts, "a command")["client_update"]
+    assert said["execution"] == "stacked" and said["batch_size"] == 4
