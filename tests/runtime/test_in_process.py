@@ -385,12 +385,10 @@ def test_a_program_that_is_interrupted_ends_at_once(
         if number is not None:
             time.sleep(0.5)
             program.send_signal(number)
-        # Not communicate(), which does not see what readline() may have read ahead.
+        # Not communicate(), which misses what readline() may have read ahead.
         too_late = threading.Timer(10, program.kill)
         too_late.start()
-        assert program.stderr is not None
-        output, errors = program.stdout.read(), program.stderr.read()
-        program.wait()
+        output, errors = program.stdout.read(), program.stderr.read()  # type: ignore[union-attr]
         too_late.cancel()
     finally:
         program.kill()

@@ -289,4 +289,6 @@ def test_the_memory_of_a_worker_does_not_grow_over_rounds(start_workers: StartWo
         for _ in range(70):
             assert total([np.ones(2**19, np.float32)] * 2, 0) == 2
             memory.append(process.memory_info().rss / 2**20)
-    assert max(memory) - memory[10] < 40, f"MiB: {memory[10]:.0f} to {max(memory):.0f}"
+    # The least of some rounds: what is about to be freed is no growth.
+    before, after = min(memory[5:20]), min(memory[-20:])
+    assert after - before < 40, f"MiB: {before:.0f} to {after:.0f}"
