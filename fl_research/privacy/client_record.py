@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
-# Brings a norm of 1e19 and above, whose square is no float32 any more, to where it is one.
-_SAFE_FACTOR = 1e-25
+# Squares of larger values than this would overflow float32 when a norm is computed.
+_LARGEST_SAFE_VALUE = 1e15
 
 
 class UpdateOnlyQuery(tfp.SumAggregationDPQuery):
@@ -91,7 +91,10 @@ def _with_finite_norm(update: Any) -> Any:
     Clipping divides by the norm. A finite value of 1e20 has an infinite float32 norm, which would
     turn the clipped update, and with it the model, to NaN.
     """
-    squares = [tf.cast(tf.nn.l2_loss(t), tf.float32) for t in tf.nest.flatten(update)]
-    overflows = tf.logical_not(tf.math.is_finite(tf.reduce_sum(tf.stack(squares))))
-    factor = tf.where(overflows, _SAFE_FACTOR, 1.0)
-    return tf.nest.map_structure(lambda t: t * tf.cast(factor, t.dtype), update)
+    extremes = [
+        tf.cast(extreme, tf.float32)
+        for t in tf.nest.flatten(update)
+        for extreme in (tf.reduce_max(t), -tf.reduce_min(t))
+    ]
+    divisor = tf.maximum(tf.reduce_max(tf.stack(extremes)) / _LARGEST_SAFE_VALUE, 1.0)
+    return tf.nest.map_structure(lambda t: t / tf.cast(divisor, t.dtype), update)

@@ -177,10 +177,16 @@ def test_without_noise_equals_tensorflow_privacy_to_the_bit(kind: Any, plain: An
 
 
 @pytest.mark.parametrize("kind", [gaussian, adaptive_gaussian])
-def test_a_finite_update_whose_norm_overflows_is_clipped_like_any_other(kind: Any) -> None:
-    """TFP alone turns the model to NaN here: the float32 norm of 1e25 is infinite."""
+@pytest.mark.parametrize("size", [1e14, 4.4e18, 1e21, 1e25, 8e37])
+def test_a_finite_update_whose_norm_overflows_is_clipped_like_any_other(
+    kind: Any, size: float
+) -> None:
+    """TFP alone turns the model to NaN here: the float32 norm of 1e25 is infinite.
+
+    So is that of 2.2e19, of whose square half is still a float32.
+    """
     query = kind.make_plan(kind.Config(clip_norm=2.0, noise_multiplier=0.0), setting()).query
-    huge = record([[[3e25, 0.0], [0.0, 0.0], [0.0, 0.0]], [-4e25, 0.0]])
+    huge = record([[[3 * size, 0.0], [0.0, 0.0], [0.0, 0.0]], [-4 * size, 0.0]])
     result, _, _ = release(query, query.initial_global_state(), [huge], huge)
     total = [tensor.numpy() * POISSON.expected_cohort_size for tensor in result]
     np.testing.assert_allclose(total[0][0], [1.2, 0.0], rtol=1e-5)
