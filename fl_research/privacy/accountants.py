@@ -24,8 +24,8 @@ import numpy as np
 from dp_accounting import dp_event, rdp
 
 from fl_research.errors import InputError
-from fl_research.privacy.composition import Parts, releases_in
 from fl_research.privacy.loss_distributions import pld_epsilon
+from fl_research.privacy.parts import Parts, releases_in
 from fl_research.privacy.rounding import rounded_up
 
 EpsilonByAccountant = dict[str, float | None]

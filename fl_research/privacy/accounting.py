@@ -16,11 +16,10 @@ from fl_research.privacy.composition import (
     compose,
     relation_for,
     relation_name,
-    releases_in,
     repeated_event,
-    without_sampling,
 )
 from fl_research.privacy.events import effective_noise_multiplier
+from fl_research.privacy.parts import releases_in, without_sampling
 
 __all__ = [
     "best_true_positive_rate",

@@ -5,42 +5,26 @@ unseeded generator, and a round could not be repeated to the bit. So the inner q
 standard deviation of zero, and this one adds the noise to the sample state before the inner
 `get_noised_result` sees it. The noise of a tensor is a function of (noise key, release index,
 tensor index) and of nothing else: the key is hashed to a root of 128 bits, and root XOR
-(release, tensor) seeds the counter-based generator Philox, which turns different seeds into streams
-that cannot overlap. The release index counts up in the query's own global state.
-
-A normal value is the inverse of the normal distribution function at a 52-bit uniform value, in
-float64. `tf.random.stateless_normal` is not used: it never gives a value beyond 5.68 standard
-deviations, in float64 neither, so that each draw leaves out (and piles up at the edge) 1e-7 of the
-distribution's mass, which over thousands of draws is not small beside a delta of 1e-5. Here the
-edge is at 8.2 standard deviations, mass 2e-16.
+(release, tensor) seeds the generator of `learning.keyed_values`. The release index counts up in the
+query's own global state.
 
 The event is computed from the standard deviation that was multiplied with the noise and the clip
-norm that was in force, both read from the state of that release. The generator is not
-cryptographic, and attacks on floating-point rounding are out of scope.
+norm that was in force, both read from the state of that release.
 
-Philox: Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3.
 Gaussian mechanism: Dwork and Roth 2014, The Algorithmic Foundations of Differential Privacy.
 """
 
 import collections
 import dataclasses
-import hashlib
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import dp_accounting
-import numpy as np
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
+from fl_research.learning.keyed_values import noise_root, seed_at, standard_normal
 from fl_research.privacy.plan import NoiseKey, checked_noise_key
-
-# From here on compiling saves more than it costs: a million values took 27 ms instead of 107.
-_COMPILE_FROM_ELEMENTS = 50_000
-_PHILOX = tf.random.Algorithm.PHILOX.value
-# Pieces that may be drawn side by side; even, as one Philox block gives two values.
-_PIECE_ELEMENTS = 2**17
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,59 +48,6 @@ class KeyedNoiseState(NamedTuple):
 
     inner: Any
     release_index: Any
-
-
-def standard_normal(root: np.ndarray, release_index: Any, tensor_index: int, shape: Any) -> Any:
-    """Returns independent standard normal values, a pure function of the first three arguments.
-
-    Args:
-      root: int64[2], from `noise_root`.
-      release_index: int64 scalar.
-      tensor_index: Which tensor of the release, from 0.
-      shape: Shape of the result.
-
-    Returns:
-      A float64 tensor.
-    """
-    place = tf.stack([tf.cast(release_index, tf.int64), tf.constant(tensor_index, tf.int64)])
-    seed = tf.bitwise.bitwise_xor(root, place)
-    static_shape = tf.get_static_value(tf.convert_to_tensor(shape, tf.int32))
-    elements = 0 if static_shape is None else int(np.prod(static_shape))
-    if elements < _COMPILE_FROM_ELEMENTS:
-        uniform = tf.random.stateless_uniform(shape, seed=seed, dtype=tf.float64, alg=_PHILOX)
-        return _inverse_normal(uniform)
-    pieces = [
-        _compiled_inverse_normal(
-            _uniform_piece(seed, first, min(_PIECE_ELEMENTS, elements - first))
-        )
-        for first in range(0, elements, _PIECE_ELEMENTS)
-    ]
-    return tf.reshape(tf.concat(pieces, axis=0), static_shape)
-
-
-def _uniform_piece(seed: tf.Tensor, first: int, size: int) -> tf.Tensor:
-    """Returns values `first:first + size` of what one call of `stateless_uniform` would give."""
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    # The low word of a counter that starts at zero; `first` is even.
-    counter += tf.constant([first // 2, 0], tf.uint64)
-    return tf.raw_ops.StatelessRandomUniformV2(
-        shape=[size], key=key, counter=counter, alg=_PHILOX, dtype=tf.float64
-    )
-
-
-def _inverse_normal(uniform: tf.Tensor) -> tf.Tensor:
-    """Returns normal values of multiples of 2**-52 in [0, 1)."""
-    # Half a step up makes them symmetric and never 0 or 1.
-    return tf.math.ndtri(uniform + 2.0**-53)
-
-
-_compiled_inverse_normal = tf.function(_inverse_normal, jit_compile=True, autograph=False)
-
-
-def noise_root(noise_key: NoiseKey) -> np.ndarray:
-    """Returns int64[2] for a key; keys that differ in one bit give unrelated roots."""
-    digest = hashlib.sha256(b"fl_research keyed noise" + struct.pack("<qq", *noise_key)).digest()
-    return np.frombuffer(digest[:16], dtype="<i8").astype(np.int64)
 
 
 class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
@@ -220,5 +151,6 @@ class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
         tensor = tf.convert_to_tensor(tensor)
         if not tensor.dtype.is_floating:
             raise TypeError(f"Noise needs a floating type, got {tensor.dtype.name}.")
-        normal = standard_normal(self._root, release_index, tensor_index, tf.shape(tensor))
+        seed = seed_at(self._root, release_index, tensor_index)
+        normal = standard_normal(seed, tf.shape(tensor))
         return tensor + tf.cast(normal * tf.cast(stddev, tf.float64), tensor.dtype)

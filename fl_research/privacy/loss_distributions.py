@@ -17,8 +17,8 @@ from dp_accounting import dp_event, pld
 from dp_accounting.pld import privacy_loss_distribution
 from scipy import optimize, special
 
-from fl_research.privacy.composition import Parts
 from fl_research.privacy.events import effective_noise_multiplier
+from fl_research.privacy.parts import Parts
 
 LARGEST_EPSILON = 500.0
 """Above it the library's e^-loss runs out of double precision."""
@@ -39,7 +39,7 @@ def pld_epsilon(
     """Returns epsilon by privacy loss distributions.
 
     Args:
-      parts: Releases and their counts, from `composition.releases_in`.
+      parts: Releases and their counts, from `parts.releases_in`.
       delta: In (0, 1).
       relation: The neighbouring relation.
       bound: Any upper bound of epsilon.

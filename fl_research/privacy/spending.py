@@ -23,9 +23,9 @@ from fl_research.privacy.accountants import (
     EpsilonByAccountant,
     rough_epsilon,
 )
-from fl_research.privacy.composition import releases_in
 from fl_research.privacy.events import event_from_json, event_to_json, events_agree
 from fl_research.privacy.ledger import Entry, LedgerError, payloads
+from fl_research.privacy.parts import releases_in
 from fl_research.privacy.releases import Release
 
 EVENT_TOLERANCE = 1e-5

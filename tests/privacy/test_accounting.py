@@ -13,7 +13,7 @@ from fl_research.data.client_sampling import (
     ClientSampling,
 )
 from fl_research.errors import InputError
-from fl_research.privacy import accountants, accounting, composition
+from fl_research.privacy import accountants, accounting, parts
 from fl_research.privacy.releases import Release
 from tests.privacy.accounting_cases import (
     ADD_OR_REMOVE,
@@ -207,11 +207,11 @@ def releases(*multipliers: float) -> list[Release]:
 def test_float32_jitter_is_one_group_at_the_least_noise() -> None:
     jittered = [1.0 + jitter for jitter in (3e-7, 0.0, -4e-7, 1e-7)]
     event = accounting.compose(releases(*jittered), poisson(0.1))
-    assert composition.releases_in(event) == (
+    assert parts.releases_in(event) == (
         (dp_accounting.PoissonSampledDpEvent(0.1, Gaussian(1 - 4e-7)), 4),
     )
     apart = accounting.compose(releases(2.0, 1.0, 2.0, 1.00001), FULL)
-    assert composition.releases_in(apart) == (
+    assert parts.releases_in(apart) == (
         (Gaussian(1.0), 1),
         (Gaussian(1.00001), 1),
         (Gaussian(2.0), 2),

@@ -8,19 +8,20 @@ import tensorflow_privacy as tfp
 from scipy import stats
 
 from fl_research.errors import InputError
-from fl_research.privacy import keyed_noise
-from fl_research.privacy.keyed_noise import (
-    KeyedGaussianNoiseQuery,
-    NoisedPart,
+from fl_research.learning import keyed_values
+from fl_research.learning.keyed_values import (
     noise_root,
+    seed_at,
+    standard_laplace,
     standard_normal,
 )
+from fl_research.privacy.keyed_noise import KeyedGaussianNoiseQuery, NoisedPart
 
 KEY = (1, 2)
 
 
 def normal(key: tuple[int, int], release_index: int, tensor_index: int, size: int) -> np.ndarray:
-    values = standard_normal(noise_root(key), release_index, tensor_index, [size])
+    values = standard_normal(seed_at(noise_root(key), release_index, tensor_index), [size])
     return values.numpy()
 
 
@@ -37,6 +38,16 @@ def sum_query(noise_multiplier: float = 1.0, key: tuple[int, int] = KEY) -> Keye
 def test_values_are_standard_normal() -> None:
     """Kolmogorov-Smirnov at a false-alarm probability of 1e-6."""
     assert stats.kstest(normal(KEY, 5, 3, 200_000), "norm").pvalue > 1e-6
+
+
+def test_laplace_values_have_scale_one() -> None:
+    """Kolmogorov-Smirnov at a false-alarm probability of 1e-6, in one piece and in several."""
+    for size in (40_000, 300_000):
+        values = standard_laplace(seed_at(noise_root(KEY), 1, 1), [size]).numpy()
+        assert stats.kstest(values, "laplace").pvalue > 1e-6
+    edges = tf.constant([0.0, 0.5, 1 - 2.0**-52], tf.float64)
+    lowest, middle, highest = keyed_values._compiled_inverse_laplace(edges).numpy()
+    assert -36.1 < lowest < -36.0 and 35.3 < highest < 36.1 and abs(middle) < 1e-15
 
 
 def test_the_tail_goes_beyond_the_edge_of_tensorflows_own_generator() -> None:
@@ -135,11 +146,11 @@ def test_a_key_is_two_64_bit_integers(key: object) -> None:
 
 def test_compiled_pieces_are_the_same_up_to_rounding() -> None:
     """Large tensors go through XLA in pieces; the values agree to 1e-11 with SciPy's inverse."""
-    size = 2 * keyed_noise._PIECE_ELEMENTS + 60_001
+    size = 2 * keyed_values._PIECE_ELEMENTS + 60_001
     place = tf.bitwise.bitwise_xor(noise_root(KEY), tf.constant([4, 1], tf.int64))
     uniform = tf.random.stateless_uniform([size], seed=place, dtype=tf.float64, alg="philox")
     edges = tf.constant([0.0, 2.0**-52, 1 - 2.0**-52], tf.float64)
     expected = stats.norm.ppf(uniform.numpy() + 2.0**-53)
     np.testing.assert_allclose(normal(KEY, 4, 1, size), expected, rtol=1e-11, atol=1e-12)
-    compiled = keyed_noise._compiled_inverse_normal(edges).numpy()
+    compiled = keyed_values._compiled_inverse_normal(edges).numpy()
     assert -8.3 < compiled[0] < compiled[1] < -8.0 and 8.1 < compiled[2] < 8.3

@@ -28,7 +28,7 @@ def _bytes(computation: Any) -> bytes:
 
 
 def test_a_round_keeps_noise_and_server_state_on_this_side() -> None:
-    from fl_research.privacy.keyed_noise import noise_root
+    from fl_research.learning.keyed_values import noise_root
     from fl_research.runtime.split_computation import split
 
     process = _round()
