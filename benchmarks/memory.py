@@ -25,6 +25,7 @@ from benchmarks.process_memory import memory_of
 from experiments.command_line import run_binary
 from fl_research import runtime
 from fl_research.data.client_data import ClientData
+from fl_research.data.clients import clients_by_rows
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, resolve_privacy
 from fl_research.learning.client_update_config import ClientUpdateConfig
@@ -106,7 +107,7 @@ def run_and_sample(rounds: int, *, in_worker: bool) -> list[Sample]:
         console = Console(file=sys.stderr)
         with TerminalProgress(rounds, task.primary_metric, console) as shown:
             progress = _SamplingProgress(shown, started.worker.process_id if in_worker else 0)
-            privacy = resolve_privacy(config, task.train.num_clients)
+            privacy = resolve_privacy(config, clients_by_rows(task.train))
             experiment.run(task, config, privacy, directory, command="", progress=progress)
     return progress.samples
 

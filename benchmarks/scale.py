@@ -187,6 +187,7 @@ def _process_and_data(sizes: Sizes) -> tuple[Any, Any]:
 
     from fl_research.data.client_data import ClientData
     from fl_research.data.client_sampling import FullParticipation
+    from fl_research.learning.aggregation import update_specs
     from fl_research.learning.client_update_config import ClientUpdateConfig
     from fl_research.learning.learning_process import build_learning_process
     from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
@@ -215,7 +216,7 @@ def _process_and_data(sizes: Sizes) -> tuple[Any, Any]:
         model,
         client_update=ClientUpdateConfig(batch_size=_BATCH_SIZE),
         client_optimizer=build_optimizer(OptimizerConfig(learning_rate=0.1)),
-        query=plan.query,
+        query=plan.query(update_specs(model)),
         server_optimizer=build_optimizer(OptimizerConfig(learning_rate=1.0)),
     )
     rows = sizes.clients * sizes.rows_per_client

@@ -13,11 +13,25 @@ from fl_research.errors import InputError
 FLAGS = flags.FLAGS
 
 _TABLE = ("table",)
+_CORRELATED = ("tree_aggregation", "banded_matrix_factorization", "buffered_toeplitz")
 _SIMULATED = ("iid", "dirichlet", "quantity")
 
 OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
     "mechanism": {
-        "clip_norm": ("gaussian", "adaptive_gaussian"),
+        "clip_norm": (
+            "gaussian",
+            "adaptive_gaussian",
+            "laplace",
+            *_CORRELATED,
+            "local_gaussian",
+            "client_dpsgd",
+        ),
+        "tree_aggregation_target_quantile": ("tree_aggregation",),
+        "tree_aggregation_clip_learning_rate": ("tree_aggregation",),
+        "tree_aggregation_clipped_count_stddev": ("tree_aggregation",),
+        "restart_every": ("tree_aggregation",),
+        "bands": ("banded_matrix_factorization",),
+        "buffers": ("buffered_toeplitz",),
         "adaptive_gaussian_target_quantile": ("adaptive_gaussian",),
         "adaptive_gaussian_clip_learning_rate": ("adaptive_gaussian",),
         "adaptive_gaussian_clipped_count_stddev": ("adaptive_gaussian",),
@@ -29,6 +43,7 @@ OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
         "label_column": _TABLE,
         "positive_label": _TABLE,
         "client_column": _TABLE,
+        "person_column": _TABLE,
         "drop_columns": _TABLE,
         "delimiter": _TABLE,
         "encoding": _TABLE,

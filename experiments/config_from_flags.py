@@ -12,6 +12,7 @@ from fl_research.experiment_config import ExperimentConfig
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
 from fl_research.privacy.mechanisms import registry as mechanisms
+from fl_research.privacy.private_metrics import PrivateMetrics
 from fl_research.run.run_status import available_cores
 from fl_research.runtime import worker_addresses
 from fl_research.training_config import TrainingConfig
@@ -45,6 +46,8 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
         sampling=FLAGS.sampling,
         clients_per_round=FLAGS.clients_per_round,
         sampling_rate=_sampling_rate(),
+        min_separation=FLAGS.min_separation,
+        max_participations=FLAGS.max_participations,
         mechanism=FLAGS.mechanism,
         mechanism_parameters=mechanism_parameters,
         noise_multiplier=FLAGS.noise_multiplier,
@@ -61,6 +64,9 @@ def config_from_flags(*, default_delta: float | None, default_clip_norm: float) 
         server_optimizer=_optimizer("server"),
         baselines=FLAGS.baselines,
         noise_seed=FLAGS.noise_seed,
+        audit_canaries=FLAGS.audit_canaries,
+        projection_population=FLAGS.projection_population,
+        private_metrics=_private_metrics(),
     )
 
 
@@ -80,6 +86,21 @@ def _training(private: bool, default_delta: float | None) -> TrainingConfig:
         target_epsilon=target,
         delta=delta,
     )
+
+
+def _private_metrics() -> PrivateMetrics | None:
+    """Share and bound of private metrics, where they were asked for."""
+    names = ("share", "loss_bound")
+    given = {name: FLAGS[f"private_metrics_{name}"].value for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    if FLAGS.private_metrics:
+        return PrivateMetrics(**given)
+    for name, value in given.items():
+        raise InputError(
+            f"--private_metrics_{name}={value} belongs to --private_metrics, which is not set; "
+            "set it or leave the flag out"
+        )
+    return None
 
 
 def _default_blocks() -> int:

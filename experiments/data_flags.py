@@ -35,6 +35,17 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "max_rows_per_client", None, "Keep at most so many rows of a client, chosen by the seed."
 )
+flags.DEFINE_string(
+    "person_column",
+    None,
+    "Column that names the person of a row, where a person may be in several clients.",
+)
+flags.DEFINE_integer(
+    "clients_per_person",
+    None,
+    "Clients that a person may be in: enforced where --person_column names the persons (rows in "
+    "further clients are left out), else declared by you. The report states epsilon for a person.",
+)
 flags.DEFINE_float("validation_fraction", 0.1, "Share of the clients that watch the training.")
 flags.DEFINE_float("test_fraction", 0.2, "Share of the clients for the final metrics.")
 flags.DEFINE_string(

@@ -16,9 +16,11 @@ from fl_research.runtime import worker_addresses
 FLAGS = flags.FLAGS
 
 flags.adopt_module_key_flags(privacy_flags)
-flags.DEFINE_string("mechanism", "gaussian", "none, gaussian or adaptive_gaussian.")
 flags.DEFINE_float(
-    "clip_norm", None, "L2 bound of one client's update; the first of an adaptive clip."
+    "clip_norm",
+    None,
+    "Bound on the norm of one client's update: L2, but L1 for laplace; the first of an adaptive "
+    "clip; for client_dpsgd the bound of one record's gradient.",
 )
 flags.DEFINE_float(
     "adaptive_gaussian_target_quantile", None, "Share of clients that the clip leaves whole (0.5)."
@@ -28,6 +30,19 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float(
     "adaptive_gaussian_clipped_count_stddev",
+    None,
+    "Noise on the count of unclipped clients (clients_per_round / 20).",
+)
+flags.DEFINE_float(
+    "tree_aggregation_target_quantile",
+    None,
+    "Share of clients that the clip leaves whole, moved at each restart (default: the clip stays).",
+)
+flags.DEFINE_float(
+    "tree_aggregation_clip_learning_rate", None, "How fast that clip moves at a restart (1.0)."
+)
+flags.DEFINE_float(
+    "tree_aggregation_clipped_count_stddev",
     None,
     "Noise on the count of unclipped clients (clients_per_round / 20).",
 )
@@ -68,6 +83,28 @@ flags.DEFINE_bool(
     False,
     "Also train the same model without privacy, train it centrally, and score the trivial one.",
 )
+flags.DEFINE_bool(
+    "private_metrics",
+    False,
+    "Release the training loss and the number of clients of each round with noise, for a share of "
+    "the budget (gaussian, adaptive_gaussian).",
+)
+flags.DEFINE_float(
+    "private_metrics_share",
+    None,
+    "Share of the noise's precision, 1 / variance, that goes to --private_metrics (0.05).",
+)
+flags.DEFINE_float(
+    "private_metrics_loss_bound",
+    None,
+    "What a client's mean loss is clipped to for --private_metrics (2).",
+)
+flags.DEFINE_integer(
+    "audit_canaries",
+    0,
+    "Canary clients with random updates that take part as clients do; what the model shows of them "
+    "bounds epsilon from below. They cost accuracy as so many useless clients would.",
+)
 flags.DEFINE_integer("seed", 0, "Seed of the split, the cohorts, the start and the shuffling.")
 flags.DEFINE_integer(
     "noise_seed",
@@ -99,11 +136,29 @@ flags.DEFINE_float(
     "Longest time that a worker, the local one too, may take for one call; a round is one call. (A "
     "remote worker that does not answer at all is noticed within 30 seconds.)",
 )
+flags.DEFINE_integer(
+    "projection_population",
+    None,
+    "Also state epsilon if so many clients were drawn from, with the same noise and cohorts; the "
+    "report marks it as a projection.",
+)
 flags.DEFINE_string("output_dir", "runs", "Folder of all runs.")
 flags.DEFINE_string(
     "run_name", None, "This run's folder in --output_dir (default: made from the flags)."
 )
-_WHERE_ONLY = {"output_dir", "run_name", "flagfile", "undefok", "workers", "worker_timeout_seconds"}
+flags.DEFINE_string(
+    "search",
+    None,
+    "Name of the hyperparameter search that this run is a trial of; experiments."
+    "search_hyperparameters gives it.",
+)
+flags.DEFINE_bool(
+    "plan_only", False, "Print what the planned rounds would cost, as JSON, and train nothing."
+)
+_WHERE_ONLY = {
+    *("output_dir", "run_name", "flagfile", "undefok", "plan_only"),
+    *("workers", "worker_timeout_seconds"),
+}
 
 
 def as_typed(value: Any) -> str:

@@ -18,6 +18,7 @@ from fl_research.data import catalog, partitioning
 from fl_research.data.catalog import LoadedRecords
 from fl_research.data.client_data import ClientData
 from fl_research.data.clients import Clients
+from fl_research.data.person_overlap import most_clients_per_person, rows_within_bound
 from fl_research.data.schema import EncodedRecords, Schema, encode
 from fl_research.data.sources import SourceOptions, checksum, read_records, redact
 from fl_research.errors import InputError
@@ -79,6 +80,7 @@ def _load_clients(named_datasets: tuple[str, ...], seed: int) -> LoadedClients:
             "schema_inferred": loaded.schema.inferred,
             "schema": loaded.schema.to_dict(),
             "cleaning": dict(encoded.cleaning),
+            **loaded.facts,
         },
     )
 
@@ -109,17 +111,60 @@ def _load_table(table_flags: dict[str, Any]) -> LoadedRecords:
     if "columns" in options:
         options["columns"] = tuple(options["columns"])
     frame = read_records(FLAGS.data, SourceOptions(**options))
+    persons = _taken_out_persons(frame)
     if schema is None:
         schema = _infer_schema(frame)
     else:
         frame = _apply_drops(frame, schema)
+    facts: dict[str, Any] = {}
+    if persons is not None:
+        frame, facts = _within_bound_of_persons(frame, persons, schema)
     return LoadedRecords(
         records=frame,
+        facts=facts,
         schema=schema,
         source=redact(FLAGS.data),
         sha256=checksum(FLAGS.data),
         terms="the user's own data",
     )
+
+
+def _taken_out_persons(frame: pd.DataFrame) -> pd.Series | None:
+    """Takes --person_column out of the table: a name of a person is nothing to learn from."""
+    column = FLAGS.person_column
+    if column is None:
+        return None
+    if column not in frame.columns:
+        raise InputError(f"--person_column: {column} is not in {redact(FLAGS.data)}")
+    return frame.pop(column)
+
+
+def _within_bound_of_persons(
+    frame: pd.DataFrame, persons: pd.Series, schema: Schema
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of persons in no more clients than --clients_per_person, and the facts of it."""
+    if schema.client_column is None or FLAGS.partition != "natural":
+        raise InputError(
+            f"--person_column={persons.name} needs clients that the data names; give "
+            "--client_column, and no simulated --partition"
+        )
+    clients = frame[schema.client_column.name]
+    if FLAGS.clients_per_person is None:
+        most = most_clients_per_person(persons, clients)
+        return frame, {
+            "clients_per_person": most,
+            "clients_per_person_known_from": f"read off column {persons.name}, which ε does not "
+            "cover",
+        }
+    kept = rows_within_bound(
+        persons, clients, clients_per_person=FLAGS.clients_per_person, seed=FLAGS.seed
+    )
+    left_out = int((~kept).sum())
+    return frame[kept].reset_index(drop=True), {
+        "clients_per_person": FLAGS.clients_per_person,
+        "clients_per_person_known_from": f"enforced by column {persons.name}: {left_out:,} rows of "
+        "persons in further clients were left out",
+    }
 
 
 def _infer_schema(frame: pd.DataFrame) -> Schema:
@@ -207,6 +252,7 @@ def _data_facts(
         public.append("bounds of number columns and values of category columns (from the schema)")
     return {
         "dataset": FLAGS.dataset,
+        "clients_per_person": FLAGS.clients_per_person,
         **loaded.facts,
         "clients": data.num_clients,
         "examples": data.num_rows,

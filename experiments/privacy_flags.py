@@ -5,8 +5,36 @@ Only absl is imported, so that `--help` answers at once.
 
 from absl import flags
 
+flags.DEFINE_string(
+    "mechanism",
+    "gaussian",
+    "none, gaussian, adaptive_gaussian, laplace, tree_aggregation, banded_matrix_factorization, "
+    "buffered_toeplitz, local_gaussian (noise at the clients) or client_dpsgd (for each record).",
+)
+flags.DEFINE_integer(
+    "restart_every", None, "Rounds of one tree of tree_aggregation (default: all rounds)."
+)
+flags.DEFINE_integer(
+    "bands",
+    None,
+    "Bands of banded_matrix_factorization, and models its noise remembers (--min_separation).",
+)
+flags.DEFINE_integer("buffers", None, "Models that the noise of buffered_toeplitz remembers (3).")
 flags.DEFINE_enum(
-    "sampling", "poisson", ["poisson", "fixed_size", "full"], "How a round's clients are chosen."
+    "sampling",
+    "poisson",
+    ["poisson", "fixed_size", "full", "min_separation"],
+    "How a round's clients are chosen.",
+)
+flags.DEFINE_integer(
+    "min_separation",
+    None,
+    "Rounds from one participation of a client to its next, for --sampling=min_separation.",
+)
+flags.DEFINE_integer(
+    "max_participations",
+    None,
+    "Rounds that a client takes part in at most, for --sampling=min_separation.",
 )
 flags.DEFINE_float(
     "clients_per_round", None, "Clients in a cohort; the expected number under Poisson sampling."

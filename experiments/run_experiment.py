@@ -12,7 +12,10 @@ from rich.console import Console
 from experiments import experiment_flags
 from experiments.config_from_flags import config_from_flags
 from experiments.load_task import load_task
+from experiments.planned_run import print_plan
 from fl_research import runtime
+from fl_research.audit import run_audit
+from fl_research.data.clients import clients_by_rows
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy, resolve_privacy
 from fl_research.privacy import accounting
 from fl_research.privacy.ledger import LedgerError, payloads, read_ledger
@@ -50,7 +53,10 @@ def run_experiment(
         default_clip_norm=default_clip_norm,
     )
     task = load_task(use_case, named_datasets=named_datasets, seed=config.seed)
-    privacy = resolve_privacy(config, task.train.num_clients)
+    privacy = resolve_privacy(config, clients_by_rows(task.train))
+    if FLAGS.plan_only:
+        print_plan(task, config, privacy)
+        return
     text = experiment_flags.flags_text(sys.argv[0])
     folder = Path(FLAGS.output_dir) / experiment_flags.run_name(use_case, text)
     console = Console(stderr=True)
@@ -76,9 +82,20 @@ def run_experiment(
                         directory,
                         command=command_line(f"experiments.{use_case}", sys.argv[1:]),
                         progress=progress,
+                        search=FLAGS.search,
                     )
         run_report.write(directory.path)
         summary.print_summary(directory.path)
+        _require_audit_passed(directory)
+
+
+def _require_audit_passed(directory: RunDirectory) -> None:
+    """Ends with exit code 1 if the run's canaries refute its claim; the records stay."""
+    try:
+        run_audit.require_within_claim(directory.read_json("evaluation.json") or {})
+    except run_audit.AuditFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def _is_completed(folder: Path) -> bool:

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
+import tensorflow_privacy as tfp
 
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.data.client_sampling import ClientSampling, FullParticipation
 from fl_research.data.clients import Clients
+from fl_research.learning.aggregation import update_specs
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.learning_process import build_learning_process
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
 from fl_research.privacy.mechanisms import none
-from fl_research.privacy.plan import PlanSetting, PrivacyPlan
+from fl_research.privacy.plan import PlanSetting
 
 _CENTRAL_EPOCHS_PER_LOOK = 5
 _CENTRAL_LOOKS = 30
@@ -61,7 +63,7 @@ def train_without_privacy(
         model,
         client_update=client_update,
         client_optimizer=client_optimizer,
-        query=_plan_without_privacy(sampling, client_update.weighting).query,
+        query=_query_without_privacy(model, sampling, client_update.weighting),
         server_optimizer=server_optimizer,
     )
     state = process.initialize()
@@ -108,7 +110,7 @@ def train_central(
         client_optimizer=build_optimizer(
             OptimizerConfig(name="adam", learning_rate=_CENTRAL_LEARNING_RATE)
         ),
-        query=_plan_without_privacy(sampling, "uniform").query,
+        query=_query_without_privacy(model, sampling, "uniform"),
         server_optimizer=build_optimizer(OptimizerConfig(name="sgd", learning_rate=1.0)),
     )
     everybody = clients.select(np.arange(clients.num_clients))
@@ -154,7 +156,9 @@ def _positive_share(clients: Clients) -> float:
     return clients.label_counts().get(1, 0) / clients.num_rows
 
 
-def _plan_without_privacy(sampling: ClientSampling, weighting: str) -> PrivacyPlan:
-    """The plan of the mechanism `none`; its noise key is never used."""
+def _query_without_privacy(
+    model: tff.learning.models.FunctionalModel, sampling: ClientSampling, weighting: str
+) -> tfp.DPQuery:
+    """The query of the mechanism `none`; its noise key is never used."""
     setting = PlanSetting(sampling=sampling, noise_key=(0, 0), weighting=weighting)
-    return none.make_plan(none.Config(), setting)
+    return none.make_plan(none.Config(), setting).query(update_specs(model))

@@ -1,6 +1,6 @@
 """The wiring of an experiment, in order: parts, ledger, rounds, evaluation, model.
 
-What can be wrong with the settings is found before anything is written; what happened is in the
+What can be wrong with the settings is found before the ledger is begun; what happened is in the
 folder's records, from which `reports` writes the report.
 """
 
@@ -8,15 +8,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fl_research import baselines, run_facts
+from fl_research.audit import run_audit
+from fl_research.audit.canary_query import canary_directions
 from fl_research.client_evaluator import ClientEvaluator
 from fl_research.data.participation import realised_participation
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
+from fl_research.privacy import spending
 from fl_research.privacy.ledger import Ledger, payloads
 from fl_research.reports.progress import Progress
-from fl_research.run import cohort_seed, final_model
+from fl_research.run import cohort_seed, final_model, search_log
 from fl_research.run.checkpoints import CheckpointStore
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import RunStatus
@@ -33,6 +38,7 @@ def run(
     *,
     command: str,
     progress: Progress,
+    search: str | None = None,
 ) -> None:
     """Trains, evaluates and records one run, or goes on with it; the report is written elsewhere.
 
@@ -43,22 +49,30 @@ def run(
       directory: The run's folder, open.
       command: The command that was typed, for the records.
       progress: Told of each round.
+      search: The hyperparameter search that the run is a trial of, if any: its log, beside the
+        run's folder, has to know of the run before the run's ledger begins.
 
     Raises:
       InputError: A setting is wrong, or what is in the folder does not fit the run.
       WorkerError: TFF's worker died; the same command resumes.
     """
-    parts = build_parts(task, config, privacy)
     with Ledger.open(directory.ledger_path) as ledger:
         if payloads(ledger.entries, "completed"):
             return
         config = _with_cohort_seed(config, ledger, directory)
-        _bind_ledger(ledger, run_facts.ledger_plan(task, config, parts), directory)
+        parts = build_parts(task, config, privacy)
+        plan = run_facts.ledger_plan(task, config, parts)
+        if search is not None:
+            member = search_log.register(search, directory.path, ledger.entries, plan)
+            plan = {**plan, "search": member}
+        _bind_ledger(ledger, plan, directory)
         status = RunStatus(directory, run_facts.facts(task, config, parts, command))
         status.write("running")
         try:
             outcome = _train(parts, config, directory, ledger, progress)
-            directory.write_json("evaluation.json", _evaluate(parts, config, outcome, progress))
+            evaluation = _evaluate(parts, config, outcome, progress)
+            audited = _audit(parts, outcome, ledger, progress)
+            directory.write_json("evaluation.json", evaluation | audited)
             _save_model(parts, config, outcome, directory)
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
@@ -180,6 +194,35 @@ def _baselines(
         "without_privacy": evaluator.pooled(open_weights),
         "central": evaluator.pooled(central_weights),
         "trivial": baselines.trivial_metrics(task.train, task.test),
+    }
+
+
+def _audit(
+    parts: ExperimentParts, outcome: TrainingOutcome, ledger: Ledger, progress: Progress
+) -> dict[str, Any]:
+    """What the canaries show, for evaluation.json; empty without any."""
+    canaries, rounds = parts.canaries, outcome.rounds_completed
+    if canaries is None or rounds == 0:
+        return {}
+    initial = parts.model.initial_weights[0]
+    final = parts.process.get_model_weights(outcome.state).trainable
+    moved = [np.subtract(a, b, dtype=np.float64) for a, b in zip(final, initial, strict=True)]
+    dimension = sum(part.size for part in moved)
+    warning = run_audit.crowding_warning(
+        canaries.number,
+        dimension=dimension,
+        noise_multiplier=parts.plan.details["noise_multiplier"],
+    )
+    if warning:
+        progress.note(f"warning: {warning}")
+    return {
+        "audit": run_audit.audit_release(
+            moved,
+            canary_directions(canaries.key, canaries.number, dimension),
+            participations=canaries.participations[:rounds],
+            delta=spending.plan_of(ledger.entries).get("delta"),
+            claimed_epsilon=spending.claim_of(ledger.entries).epsilon,
+        )
     }
 
 

@@ -8,14 +8,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from fl_research.data.client_sampling import ClientSampling, build_client_sampling
+from fl_research.audit.run_audit import require_canaries
+from fl_research.data.client_sampling import (
+    ClientSampling,
+    build_client_sampling,
+    projected_sampling,
+)
 from fl_research.errors import InputError
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
 from fl_research.models import registry as models
 from fl_research.privacy import accounting
 from fl_research.privacy.mechanisms import registry as mechanisms
-from fl_research.privacy.plan import require_uniform_weighting
+from fl_research.privacy.plan import AccountingSetting, require_uniform_weighting
+from fl_research.privacy.private_metrics import PrivateMetrics, require_shared_gaussian
 from fl_research.training_config import TrainingConfig
 
 
@@ -26,9 +32,12 @@ class ExperimentConfig:
     Attributes:
       training: Rounds, evaluation, budget, and the seed of cohorts and shuffling.
       seed: Seed of the split and of the model's start.
-      sampling: `"poisson"`, `"fixed_size"` or `"full"`.
+      sampling: `"poisson"`, `"fixed_size"`, `"full"` or `"min_separation"`.
       clients_per_round: Clients in a cohort; under Poisson sampling the expected number.
       sampling_rate: A client's probability to be in a cohort, instead of `clients_per_round`.
+      min_separation: Rounds from one participation of a client to its next, where the sampler has
+        one.
+      max_participations: Rounds that a client takes part in at most, likewise.
       mechanism: A name of `privacy.mechanisms`.
       mechanism_parameters: Fields of that mechanism's `Config`, apart from `noise_multiplier`.
       noise_multiplier: Noise on the sum, in units of the clip, instead of a target epsilon.
@@ -38,7 +47,11 @@ class ExperimentConfig:
       client_optimizer: The optimizer of the local training.
       server_optimizer: The optimizer that applies the mean update.
       baselines: Whether to train the models to compare with.
+      projection_population: Clients to project epsilon to, in the report; None: no projection.
       noise_seed: Seed of the noise, for exact re-runs; None draws a key from the system's entropy.
+      audit_canaries: Canary clients whose trace in the model bounds epsilon from below; 0: none.
+      private_metrics: How training metrics get noise and their share of the budget; None records
+        them as they are.
 
     Raises:
       InputError: A name is unknown, a value is out of range, or two settings contradict.
@@ -49,6 +62,8 @@ class ExperimentConfig:
     sampling: str
     clients_per_round: float | None
     sampling_rate: float | None
+    min_separation: int | None = None
+    max_participations: int | None = None
     mechanism: str
     mechanism_parameters: Mapping[str, Any]
     noise_multiplier: float | None
@@ -59,9 +74,13 @@ class ExperimentConfig:
     server_optimizer: OptimizerConfig
     baselines: bool
     noise_seed: int | None
+    audit_canaries: int = 0
+    projection_population: int | None = None
+    private_metrics: PrivateMetrics | None = None
 
     def __post_init__(self) -> None:
         self.model_config()
+        require_canaries(self.audit_canaries)
         mechanisms.load(self.mechanism)
         if self.noise_seed is not None and self.noise_seed < 0:
             raise InputError(f"noise_seed={self.noise_seed} must not be negative")
@@ -83,38 +102,64 @@ class ExperimentConfig:
 class ResolvedPrivacy:
     """The sampler and the mechanism's settings that a run will use."""
 
-    sampling: ClientSampling
+    setting: AccountingSetting
     mechanism_config: Any
 
+    @property
+    def sampling(self) -> ClientSampling:
+        """The sampler of all cohorts."""
+        return self.setting.sampling
 
-def resolve_privacy(config: ExperimentConfig, population: int) -> ResolvedPrivacy:
+
+def resolve_privacy(
+    config: ExperimentConfig, clients_by_rows: Mapping[int, int]
+) -> ResolvedPrivacy:
     """Builds the sampler and the mechanism's settings, calibrating the noise to a target.
 
     Args:
       config: The experiment's settings.
-      population: Training clients.
+      clients_by_rows: How many training clients have so many rows.
 
     Raises:
-      InputError: Noise settings for a mechanism without noise, none for one with it, a missing or
-        impossible delta, an infeasible target, or a value that the mechanism refuses.
+      InputError: A sampler that the mechanism's theory does not allow, noise settings for a
+        mechanism without noise, none for one with it, a missing or impossible delta, an infeasible
+        target, private metrics that the mechanism cannot have, or a value that it refuses.
     """
     sampling = build_client_sampling(
         config.sampling,
-        population=population,
+        population=sum(clients_by_rows.values()),
         clients_per_round=config.clients_per_round,
         sampling_rate=config.sampling_rate,
+        min_separation=config.min_separation,
+        max_participations=config.max_participations,
+    )
+    if config.projection_population is not None:
+        projected_sampling(sampling, config.projection_population)  # Refuses an impossible one.
+    setting = AccountingSetting(
+        sampling=sampling,
+        rounds=config.training.rounds,
+        client_update=config.client_update,
+        clients_by_rows=clients_by_rows,
     )
     config_class = mechanisms.load(config.mechanism).Config
     parameters = dict(config.mechanism_parameters)
     _refuse_unknown(parameters, config_class, config.mechanism)
-    if "noise_multiplier" in _fields(config_class):
-        parameters["noise_multiplier"] = _noise_multiplier(config, sampling)
+    has_noise = "noise_multiplier" in _fields(config_class)
+    if config.private_metrics is not None:
+        rule = mechanisms.load(config.mechanism).accounting_rule(parameters, setting)
+        require_shared_gaussian(config.mechanism, rule, has_noise=has_noise)
+    if has_noise:
+        total = _noise_multiplier(config, parameters, setting)
+        metrics = config.private_metrics
+        parameters["noise_multiplier"] = metrics.update_multiplier(total) if metrics else total
     else:
         _refuse_noise(config)
-    return ResolvedPrivacy(sampling=sampling, mechanism_config=config_class(**parameters))
+    return ResolvedPrivacy(setting=setting, mechanism_config=config_class(**parameters))
 
 
-def _noise_multiplier(config: ExperimentConfig, sampling: ClientSampling) -> float:
+def _noise_multiplier(
+    config: ExperimentConfig, parameters: Mapping[str, Any], setting: AccountingSetting
+) -> float:
     """The noise multiplier that was given, or the least that keeps the target."""
     training = config.training
     require_uniform_weighting(config.client_update.weighting, config.mechanism)
@@ -129,8 +174,9 @@ def _noise_multiplier(config: ExperimentConfig, sampling: ClientSampling) -> flo
     return accounting.calibrate_noise_multiplier(
         target_epsilon=training.target_epsilon,
         delta=training.delta,
-        sampling=sampling,
+        sampling=setting.sampling,
         rounds=training.rounds,
+        rule=mechanisms.load(config.mechanism).accounting_rule(parameters, setting),
     )
 
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
+import tensorflow_privacy as tfp
 
 from fl_research import randomness
+from fl_research.audit.canary_query import CanaryQuery
+from fl_research.audit.run_audit import Canaries, plan_canaries
 from fl_research.client_evaluator import ClientEvaluator, Evaluation
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy
+from fl_research.learning.aggregation import update_specs
 from fl_research.learning.client_update import check_block
 from fl_research.learning.evaluation import build_evaluation
 from fl_research.learning.learning_process import build_learning_process
@@ -20,7 +24,8 @@ from fl_research.learning.optimizers import build_optimizer
 from fl_research.models import registry as models
 from fl_research.privacy.mechanisms import registry as mechanisms
 from fl_research.privacy.noise_self_test import noise_self_test
-from fl_research.privacy.plan import PlanSetting, PrivacyPlan
+from fl_research.privacy.plan import AccountingSetting, PlanSetting, PrivacyPlan
+from fl_research.privacy.private_metrics import with_private_metrics
 from fl_research.task import FederatedTask
 
 
@@ -38,6 +43,7 @@ class ExperimentParts:
       evaluation: The federated evaluation, built when it is first called.
       validation: The evaluation on the validation clients, None without such clients.
       noise_self_test: Measured against declared noise; None for a mechanism without noise.
+      canaries: Of the privacy audit; None without one.
     """
 
     task: FederatedTask
@@ -49,6 +55,7 @@ class ExperimentParts:
     evaluation: Evaluation
     validation: ClientEvaluator | None
     noise_self_test: dict[str, Any] | None
+    canaries: Canaries | None = None
 
 
 def build_parts(
@@ -58,19 +65,21 @@ def build_parts(
 
     Args:
       task: Client data, unit and metric.
-      config: The run's settings.
+      config: The run's settings, with the seed that the cohorts are drawn from.
       privacy: Sampler and mechanism settings.
 
     Raises:
-      InputError: The data does not fit the model, or the noise that the plan draws is not the
-        noise that it declares.
+      InputError: The data does not fit the model, canaries do not fit the mechanism, or the noise
+        that the plan draws is not the noise that it declares.
     """
     setting = PlanSetting(
-        sampling=privacy.sampling,
+        **_fields_of(privacy.setting),
         noise_key=_noise_key(config.noise_seed),
         weighting=config.client_update.weighting,
     )
     plan = mechanisms.load(config.mechanism).make_plan(privacy.mechanism_config, setting)
+    if config.private_metrics is not None:
+        plan = with_private_metrics(plan, config.private_metrics)
     self_test = noise_self_test(plan)
     if self_test and not self_test["passed"]:
         raise InputError(
@@ -81,6 +90,7 @@ def build_parts(
     model = models.load(config.model).build(
         config.model_config(), num_inputs=task.num_inputs, seed=config.seed
     )
+    canaries = _canaries(config, plan)
     nobody = np.zeros(0, np.int64)
     check_block(model, cut_into_blocks(task.train, nobody, num_blocks=1, seed=0, round_number=0)[0])
     client_optimizer = build_optimizer(config.client_optimizer)
@@ -106,15 +116,40 @@ def build_parts(
             model,
             client_update=config.client_update,
             client_optimizer=client_optimizer,
-            query=plan.query,
+            query=_query(plan, canaries, update_specs(model)),
             server_optimizer=server_optimizer,
+            example_privacy=plan.example_privacy,
         ),
         evaluation=evaluation,
         validation=ClientEvaluator(evaluation, task.validation, num_blocks=blocks)
         if task.validation.num_rows
         else None,
         noise_self_test=self_test,
+        canaries=canaries,
     )
+
+
+def _canaries(config: ExperimentConfig, plan: PrivacyPlan) -> Canaries | None:
+    """The canaries of the audit, if there is one."""
+    if not config.audit_canaries:
+        return None
+    training = config.training
+    return plan_canaries(
+        plan, canaries=config.audit_canaries, rounds=training.rounds, seed=training.seed
+    )
+
+
+def _query(plan: PrivacyPlan, canaries: Canaries | None, specs: Any) -> tfp.DPQuery:
+    """The query of the rounds: the plan's, with the canaries if there are any."""
+    query = plan.query(specs)
+    if canaries is None:
+        return query
+    return CanaryQuery(query, canaries=canaries, update_specs=specs)
+
+
+def _fields_of(setting: AccountingSetting) -> dict[str, Any]:
+    """The setting's values by name."""
+    return {f.name: getattr(setting, f.name) for f in dataclasses.fields(setting)}
 
 
 def _noise_key(noise_seed: int | None) -> tuple[int, int]:

@@ -9,8 +9,11 @@ import numpy as np
 from fl_research.experiment_config import ExperimentConfig
 from fl_research.experiment_parts import ExperimentParts
 from fl_research.learning import execution
+from fl_research.learning.aggregation import update_specs
 from fl_research.learning.local_training import LocalTraining
+from fl_research.privacy.composition import relation_name
 from fl_research.privacy.events import event_to_json
+from fl_research.privacy.plan import PrivacyPlan
 from fl_research.run import cohort_seed
 from fl_research.task import FederatedTask
 
@@ -35,10 +38,11 @@ def ledger_plan(
         "sampling": plan.sampling.to_dict(),
         "delta": training.delta,
         "target_epsilon": training.target_epsilon,
-        "neighboring_relation": plan.neighboring_relation.name.lower(),
+        "neighboring_relation": relation_name(plan.neighboring_relation),
         "sensitivity": plan.sensitivity if np.isfinite(plan.sensitivity) else None,
         "expected_release_event": None if expected is None else event_to_json(expected),
-        "unit": task.unit,
+        "accounting_rule": plan.rule.to_dict(),
+        "unit": _unit(task, plan),
         "rounds_planned": training.rounds,
         "early_finish": training.early_finish_patience > 0,
         "seeds": {
@@ -48,7 +52,15 @@ def ledger_plan(
             "cohort_seed_sha256": None if repeatable else cohort_seed.sha256(training.seed),
         },
         "data_sha256": task.data_facts.get("sha256"),
+        **({"audit": {"canaries": config.audit_canaries}} if config.audit_canaries else {}),
     }
+
+
+def _unit(task: FederatedTask, plan: PrivacyPlan) -> str:
+    """What the guarantee is for, in words: the task's unit, or one record of it."""
+    if plan.rule.unit == "record":
+        return f"one record of {task.unit}"
+    return task.unit
 
 
 def facts(
@@ -76,15 +88,20 @@ def facts(
         "num_blocks": config.training.num_blocks,
         "evaluation_schedule": config.training.evaluation_schedule,
         "early_finish": config.training.early_finish_patience > 0,
+        "projection_population": config.projection_population,
     }
 
 
 def _client_update_facts(config: ExperimentConfig, parts: ExperimentParts) -> dict[str, Any]:
     """Returns the settings of local training, with the execution that "auto" came to."""
     training = LocalTraining(
-        model=parts.model, optimizer=parts.client_optimizer, config=config.client_update
+        model=parts.model,
+        optimizer=parts.client_optimizer,
+        config=config.client_update,
+        example_privacy=parts.plan.example_privacy,
     )
-    chosen = execution.resolve(training, parts.plan.query)
+    query = parts.plan.query(update_specs(parts.model))
+    chosen = execution.resolve(training, query)
     return {**dataclasses.asdict(config.client_update), "execution": chosen}
 
 

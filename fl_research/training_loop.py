@@ -31,6 +31,7 @@ from fl_research.privacy.budget import BudgetGate
 from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, payloads
 from fl_research.privacy.plan import PrivacyPlan
+from fl_research.privacy.private_metrics import ReleasedMetrics, released_metrics
 from fl_research.privacy.spending import claim_of, epsilon_bound_of
 from fl_research.run import server_state
 from fl_research.run.checkpoints import Checkpoint, CheckpointStore
@@ -116,6 +117,7 @@ class TrainingLoop:
             target_epsilon=config.target_epsilon,
             delta=config.delta,
             planned_rounds=config.rounds,
+            rule=plan.rule,
         )
 
     def run(self) -> TrainingOutcome:
@@ -180,7 +182,8 @@ class TrainingLoop:
         output = self._process.next(state, blocks)
         train, release = output.metrics["train"], output.metrics["release"]
         noise = {name: float(value) for name, value in dict(release["metrics"]).items()}
-        row = _metrics_row(call, train, noise, seconds=time.monotonic() - started)
+        released = released_metrics(self._plan, output.state.aggregator)
+        row = _metrics_row(call, train, noise, released, seconds=time.monotonic() - started)
         arrays = server_state.flatten_state(output.state)
         digest = self._outputs.checkpoints.prepare(round_number, arrays, {"row": row})
         ledger.append(
@@ -292,17 +295,38 @@ def recover_checkpoint(outputs: RunOutputs, note: Callable[[str], None]) -> Chec
 
 
 def _metrics_row(
-    call: Mapping[str, Any], train: Mapping[str, Any], noise: Mapping[str, float], seconds: float
+    call: Mapping[str, Any],
+    train: Mapping[str, Any],
+    noise: Mapping[str, float],
+    released: ReleasedMetrics | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """The row of metrics.csv that a round fills without evaluation."""
-    examples = int(train["examples"])
     return {
         "round": call["round"],
         "attempt": call["attempt"],
         "seconds": round(seconds, 6),
         "cohort_size": call["cohort_size"],
+        **(_exact_metrics(train) if released is None else _noised_metrics(released)),
+        "clip_norm": noise.get("clip_norm"),
+    }
+
+
+def _exact_metrics(train: Mapping[str, Any]) -> dict[str, Any]:
+    """The cohort's own training metrics."""
+    examples = int(train["examples"])
+    return {
         "train_loss": float(train["loss_sum"]) / examples if examples else None,
         "train_examples": examples,
         "clients_not_finite": int(train["clients_not_finite"]),
-        "clip_norm": noise.get("clip_norm"),
+    }
+
+
+def _noised_metrics(released: ReleasedMetrics) -> dict[str, Any]:
+    """The private metrics, in the same columns; what has no noise stays blank."""
+    return {
+        "train_loss": released.mean_loss,
+        "train_examples": None,
+        "clients_not_finite": None,
+        "train_clients_noised": released.clients,
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fl_research import run_facts
+from fl_research.data.clients import clients_by_rows
 from fl_research.experiment_config import ExperimentConfig, resolve_privacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
 from fl_research.learning.client_update_config import ClientUpdateConfig
@@ -61,7 +62,7 @@ def _parts_and_config(
         baselines=False,
         noise_seed=noise_seed,
     )
-    return build_parts(task, config, resolve_privacy(config, clients.num_clients)), config
+    return build_parts(task, config, resolve_privacy(config, clients_by_rows(clients))), config
 
 
 def _weights_after_an_empty_round(parts: ExperimentParts) -> list[np.ndarray]:

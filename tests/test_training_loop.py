@@ -17,6 +17,7 @@ import pytest
 
 from fl_research.data.client_sampling import PoissonSampling
 from fl_research.errors import InputError
+from fl_research.learning.aggregation import update_specs
 from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, read_ledger
 from fl_research.privacy.mechanisms import gaussian
@@ -55,9 +56,8 @@ def _plan() -> PrivacyPlan:
 @functools.cache
 def _process() -> Any:
     """One process for all tests of this file: tracing it takes seconds."""
-    return small_cohorts.process(
-        small_cohorts.model("logistic_regression"), _plan().query, batch_size=2
-    )
+    model = small_cohorts.model("logistic_regression")
+    return small_cohorts.process(model, _plan().query(update_specs(model)), batch_size=2)
 
 
 class _CrashingStore(CheckpointStore):
@@ -100,6 +100,7 @@ def _run(
                 "plan",
                 {
                     "sampling": SAMPLING.to_dict(),
+                    "accounting_rule": _plan().rule.to_dict(),
                     "delta": 1e-5,
                     "expected_release_event": event_to_json(_plan().expected_release_event),
                 },

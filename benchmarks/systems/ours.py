@@ -22,6 +22,7 @@ class Ours(TffSystem):
     def build(self, workload: Workload, threads: int) -> tuple[Any, CohortOfRound]:
         """Puts model, client update and query together as an experiment does."""
         from benchmarks.systems.ours_models import build_model
+        from fl_research.learning.aggregation import update_specs
         from fl_research.learning.client_update_config import ClientUpdateConfig
         from fl_research.learning.learning_process import build_learning_process
         from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
@@ -34,13 +35,14 @@ class Ours(TffSystem):
             ),
             PlanSetting(sampling=_sampling(workload), noise_key=(1, 2)),
         )
+        model = build_model(workload)
         process = build_learning_process(
-            build_model(workload),
+            model,
             client_update=ClientUpdateConfig(batch_size=workload.batch_size, shuffle=False),
             client_optimizer=build_optimizer(
                 OptimizerConfig(learning_rate=workload.client_learning_rate)
             ),
-            query=plan.query,
+            query=plan.query(update_specs(model)),
             server_optimizer=build_optimizer(
                 OptimizerConfig(learning_rate=workload.server_learning_rate)
             ),

@@ -10,8 +10,9 @@ import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -59,6 +60,7 @@ class LoadedRecords:
       sha256: Checksum of the file; None for generated data.
       terms: As in the catalog.
       notes: What a report should add, such as a checksum that is not a known one.
+      facts: Further facts for run.json, such as how many clients a person is in.
     """
 
     records: pd.DataFrame
@@ -67,6 +69,7 @@ class LoadedRecords:
     sha256: str | None
     terms: str
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def entry(name: str) -> CatalogEntry:

@@ -51,6 +51,12 @@ class Clients(Protocol):
         """Returns how many rows each label has, by rising label."""
 
 
+def clients_by_rows(clients: Clients) -> dict[int, int]:
+    """Returns how many clients have so many rows, by rising number of rows."""
+    rows, counts = np.unique(clients.rows_per_client, return_counts=True)
+    return {int(number): int(count) for number, count in zip(rows, counts, strict=True)}
+
+
 def check_indices(clients: np.ndarray, num_clients: int) -> None:
     """Raises InputError unless every index of `clients` is in `[0, num_clients)`."""
     if clients.size and not (clients.min() >= 0 and clients.max() < num_clients):

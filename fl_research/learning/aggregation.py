@@ -11,6 +11,7 @@ Interface: tensorflow_privacy's `DPQuery`.
 import collections
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
@@ -21,11 +22,26 @@ import tensorflow_privacy as tfp
 def record_template(weights: Any) -> collections.OrderedDict:
     """Returns the tensor specs of the record that one client gives to the query.
 
+    `OrderedDict(update, weight, seed, mean_loss)`: the update; how much it counts, which private
+    queries do not use; the client's seed of the round, for queries whose clients draw noise; and
+    its mean training loss, for queries that release that with noise.
+
     Args:
       weights: `ModelWeights` of arrays or tensors with static shapes.
     """
     update = tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), weights.trainable)
-    return collections.OrderedDict(update=update, weight=tf.TensorSpec([], tf.float32))
+    return collections.OrderedDict(
+        update=update,
+        weight=tf.TensorSpec([], tf.float32),
+        seed=tf.TensorSpec([2], tf.int64),
+        mean_loss=tf.TensorSpec([], tf.float32),
+    )
+
+
+def update_specs(model: tff.learning.models.FunctionalModel) -> Any:
+    """Returns the tensor specs of a client's update of a model."""
+    weights = tff.learning.models.ModelWeights(*model.initial_weights)
+    return record_template(tf.nest.map_structure(np.asarray, weights))["update"]
 
 
 def empty_sample_state(query: tfp.DPQuery, template: Any) -> Any:

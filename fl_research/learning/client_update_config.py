@@ -41,3 +41,26 @@ class ClientUpdateConfig:
             require_at_least("local_steps", self.local_steps, 1)
         require_choice("weighting", self.weighting, WEIGHTINGS)
         require_choice("execution", self.execution, EXECUTIONS)
+
+
+def steps_and_rate(config: ClientUpdateConfig, rows: int) -> tuple[int, float]:
+    """Returns what DP-SGD on one client does in one round, for the accounting.
+
+    Args:
+      config: The settings of the local training.
+      rows: The client's rows, 0 or more.
+
+    Returns:
+      The number of steps, and the rate at which each step takes each row on its own; 0 and 0.0 for
+      a client without rows.
+
+    Raises:
+      InputError: `rows` is no whole number, or is negative.
+    """
+    require_at_least("rows", rows, 0)
+    if rows == 0:
+        return 0, 0.0
+    steps = -(-rows // config.batch_size) * config.local_epochs
+    if config.local_steps is not None:
+        steps = min(steps, config.local_steps)
+    return int(steps), float(min(config.batch_size, rows) / rows)

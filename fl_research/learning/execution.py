@@ -3,6 +3,9 @@
 Both compute the same round up to the order of floating-point sums; they differ in speed by up to
 ten times. `auto` decides by rules that were found by measurement, from the model alone, so that
 the same run always computes in the same way. BUILD_NOTES.md has the figures.
+
+Clients that train privately for each example are trained one after the other; there it is the
+examples that are stacked, where the model can be.
 """
 
 import collections
@@ -16,7 +19,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from fl_research.errors import InputError
-from fl_research.learning import aggregation, client_loop, stacked_clients
+from fl_research.learning import aggregation, client_loop, example_privacy, stacked_clients
 from fl_research.learning.local_training import LocalTraining
 from fl_research.stackable.model import StackableModel
 
@@ -40,6 +43,13 @@ def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
       InputError: Stacking was asked for, and model, optimizer or query cannot be stacked.
     """
     asked = training.config.execution
+    if training.example_privacy is not None:
+        if asked == "stacked":
+            raise InputError(
+                "execution='stacked' cannot be: training that is private for each example goes "
+                "through a client's examples, not through a stack of clients; take 'auto' or 'loop'"
+            )
+        return "loop"
     if asked == "loop":
         return "loop"
     if asked == "auto" and _model_bytes(training.model) > _LARGEST_STACKED_MODEL_BYTES:
@@ -52,10 +62,29 @@ def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
 
 def block_update_function(training: LocalTraining, query: tfp.DPQuery) -> BlockUpdate:
     """Returns the `block_update(training, query, weights, sample_params, block)` to use."""
-    if resolve(training, query) == "loop":
+    resolved = resolve(training, query)
+    if training.example_privacy is not None:
+        train = functools.partial(
+            client_loop.train_client_privately,
+            privacy=training.example_privacy,
+            example_gradients=example_gradients_function(training.model),
+        )
+        return functools.partial(client_loop.block_update, train=train)
+    if resolved == "loop":
         return client_loop.block_update
     clients_at_once = max(1, _STACK_BYTES // max(1, _model_bytes(training.model)))
     return functools.partial(stacked_clients.block_update, clients_at_once=clients_at_once)
+
+
+def example_gradients_function(
+    model: tff.learning.models.FunctionalModel,
+) -> example_privacy.ExampleGradients:
+    """Returns the way to the gradients of single examples that suits a model."""
+    is_small = _model_bytes(model) <= _LARGEST_STACKED_MODEL_BYTES
+    # A model that mixes what is stacked would let one example into the gradients of others.
+    if is_small and isinstance(model, StackableModel) and not _mixes_clients(model):
+        return example_privacy.stacked_gradients
+    return example_privacy.mapped_gradients
 
 
 def _obstacle(training: LocalTraining, query: tfp.DPQuery) -> str:
@@ -159,7 +188,7 @@ def _adds_up(query: tfp.DPQuery, model: tff.learning.models.FunctionalModel) -> 
     generator = np.random.default_rng(0)
     weights = tff.learning.models.ModelWeights(*model.initial_weights)
     template = aggregation.record_template(tf.nest.map_structure(np.asarray, weights))
-    draw = lambda spec: tf.constant(generator.normal(size=spec.shape), spec.dtype)  # noqa: E731
+    draw = lambda spec: tf.cast(generator.normal(size=spec.shape), spec.dtype)  # noqa: E731
     with tf.init_scope():
         params = query.derive_sample_params(query.initial_global_state())
         one, other = (

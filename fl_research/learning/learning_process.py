@@ -31,6 +31,7 @@ from fl_research.learning.client_update import (
     build_block_update,
     client_block_type,
 )
+from fl_research.learning.example_privacy import ExamplePrivacy
 
 # ------------------------------------------------------------------ plain TensorFlow functions
 
@@ -99,6 +100,7 @@ def build_learning_process(
     client_optimizer: tff.learning.optimizers.Optimizer,
     query: tfp.DPQuery,
     server_optimizer: tff.learning.optimizers.Optimizer,
+    example_privacy: ExamplePrivacy | None = None,
 ) -> tff.learning.templates.LearningProcess:
     """Returns federated learning over blocks of clients as a TFF learning process.
 
@@ -117,6 +119,7 @@ def build_learning_process(
       query: Takes records `OrderedDict(update, weight)`, one a client, and results in the mean
         update, with the structure of the trainable weights.
       server_optimizer: The server's optimiser.
+      example_privacy: Trains clients by DP-SGD with these settings; None trains them plainly.
 
     Raises:
       InputError: If the model's input is not features by name.
@@ -135,7 +138,12 @@ def build_learning_process(
     def message_computation(state: Any) -> Any:
         return server_message(query, state)
 
-    training = LocalTraining(model=model, optimizer=client_optimizer, config=client_update)
+    training = LocalTraining(
+        model=model,
+        optimizer=client_optimizer,
+        config=client_update,
+        example_privacy=example_privacy,
+    )
     message_type = message_computation.type_signature.result
     block_computation = build_block_update(training, query, message_type)
     total_type = block_computation.type_signature.result

@@ -9,16 +9,22 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fl_research.learning.client_update_config import ClientUpdateConfig
+from fl_research.learning.example_privacy import ExamplePrivacy
 from fl_research.learning.visiting_order import visiting_order
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalTraining:
-    """What a client trains and how: the model, the client optimizer and the settings."""
+    """What a client trains and how: the model, the client optimizer and the settings.
+
+    With `example_privacy` a client trains by DP-SGD on Poisson-sampled batches: as many steps as
+    without, but the batch size is the expected one, and there is no order of the rows.
+    """
 
     model: tff.learning.models.FunctionalModel
     optimizer: tff.learning.optimizers.Optimizer
     config: ClientUpdateConfig
+    example_privacy: ExamplePrivacy | None = None
 
 
 class Schedule(NamedTuple):
@@ -72,6 +78,11 @@ def record_weight(config: ClientUpdateConfig, examples: tf.Tensor) -> tf.Tensor:
     if config.weighting == "examples":
         return tf.cast(examples, tf.float32)
     return tf.ones_like(examples, tf.float32)
+
+
+def mean_loss(loss_sum: tf.Tensor, examples: tf.Tensor) -> tf.Tensor:
+    """Returns the float32 mean loss of clients over the examples they trained on; 0 over none."""
+    return loss_sum / tf.cast(tf.maximum(examples, 1), loss_sum.dtype)
 
 
 def metrics_of(

@@ -24,6 +24,7 @@ from fl_research.learning.local_training import (
     OF_A_CLIENT,
     LocalTraining,
     Schedule,
+    mean_loss,
     metrics_of,
     record_weight,
     schedule,
@@ -85,13 +86,17 @@ def block_update(
         missing = -size % _VECTOR_FLOATS
         in_order = tf.pad(tf.argsort(members), [[0, missing]])
         is_member = tf.range(size + missing) < size
-        update, loss_sum, examples = tf.nest.map_structure(
+        seeds = tf.gather(block["seeds"], members)
+        update, loss_sum, examples, seeds = tf.nest.map_structure(
             lambda leaf: tf.gather(leaf, in_order),
-            (*_train_stack(training, weights, block, of_members), of_members.examples),
+            (*_train_stack(training, weights, block, of_members), of_members.examples, seeds),
         )
         counts = is_member & (examples > 0)
         record = collections.OrderedDict(
-            update=update, weight=record_weight(training.config, examples)
+            update=update,
+            weight=record_weight(training.config, examples),
+            seed=seeds,
+            mean_loss=mean_loss(loss_sum, examples),
         )
         accumulated, finite = _accumulate(query, sample_params, accumulated, record, counts)
         of_stack = metrics_of(loss_sum, examples, finite, counts)
@@ -229,8 +234,9 @@ def _accumulate(
     preprocessed = tf.vectorized_map(
         lambda record: query.preprocess_record(sample_params, record), records
     )
-    finite = _finite_clients((records["update"], preprocessed))
-    segment = tf.where(finite & counts, 0, -1)
+    sends_numbers = _finite_clients(preprocessed)
+    finite = sends_numbers & _finite_clients(records["update"])
+    segment = tf.where(sends_numbers & counts, 0, -1)
     summed = tf.nest.map_structure(lambda leaf: _sum_in_order(leaf, segment), preprocessed)
     return query.accumulate_preprocessed_record(accumulated, summed), finite
 

@@ -7,10 +7,7 @@
 * "rdp_classic": the same divergences, converted as before 2021: the least of
   RDP(order) + log(1/delta) / (order - 1) (Mironov 2017). Never less than "rdp"; for comparison
   with older numbers.
-
-Two things are added to the library's Rényi divergences. Their rounding errors, which can make a
-tiny one zero, are allowed for, and fixed-size sampling is bounded by no sampling where that is
-less: a mixture of outputs is never easier to tell apart than the outputs.
+* "basic" and "advanced": for releases that are each pure DP, such as Laplace noise; see `pure_dp`.
 """
 
 import dataclasses
@@ -20,23 +17,36 @@ import math
 from collections.abc import Mapping, Sequence
 
 import dp_accounting
-import numpy as np
-from dp_accounting import dp_event, rdp
 
 from fl_research.errors import InputError
-from fl_research.privacy.loss_distributions import pld_epsilon
+from fl_research.privacy import pure_dp, renyi
+from fl_research.privacy.loss_distributions import ComposedLosses
 from fl_research.privacy.parts import Parts, releases_in
+from fl_research.privacy.renyi import DEFAULT_ORDERS, INTEGER_ORDERS
 from fl_research.privacy.rounding import rounded_up
 
-EpsilonByAccountant = dict[str, float | None]
+__all__ = [
+    "ACCOUNTANT_DESCRIPTIONS",
+    "DEFAULT_ORDERS",
+    "INTEGER_ORDERS",
+    "Claim",
+    "ComposedReleases",
+    "EpsilonByAccountant",
+    "accounted_relation",
+    "check_delta",
+    "claimed_epsilon",
+    "epsilon_by_accountant",
+    "fits",
+    "rdp_epsilon",
+    "rough_epsilon",
+]
 
-DEFAULT_ORDERS: tuple[float, ...] = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
-INTEGER_ORDERS: tuple[float, ...] = tuple(range(2, 257))
+EpsilonByAccountant = dict[str, float | None]
 
 _ROUGH_ORDERS: tuple[float, ...] = tuple(range(2, 65))  # Integer ones are cheap.
 _ROUGH_COARSENESS = 16
 
-_ROUNDING_OF_RDP = 1e-14
+_CLAIMABLE = ("pld", "rdp", "advanced", "basic")
 
 _VERSION = f"dp-accounting {importlib.metadata.version('dp-accounting')}"
 _ORDERS_IN_WORDS = "orders 1.1 to 10.9 in steps of 0.1, 11 to 63, 128, 256, 512, 1024"
@@ -48,6 +58,10 @@ ACCOUNTANT_DESCRIPTIONS: Mapping[str, str] = {
     + _ORDERS_IN_WORDS,
     "rdp_classic": f"{_VERSION}, Rényi DP with the classic conversion RDP + log(1/delta) / "
     f"(order - 1) of Mironov 2017, {_ORDERS_IN_WORDS}; for comparison with older numbers",
+    "basic": "the sum of pure epsilons, each amplified by its sampling (Balle, Barthe and Gaboardi "
+    "2018); for releases that are pure DP, such as Laplace noise",
+    "advanced": "composition of pure epsilons, optimal where they are equal (Kairouz, Oh and "
+    "Viswanath 2015, theorem 3.3), else by Hoeffding's inequality (theorem 3.5 there)",
 }
 
 
@@ -75,10 +89,85 @@ def check_delta(delta: float) -> None:
         )
 
 
+def accounted_relation(
+    relation: dp_accounting.NeighboringRelation,
+) -> dp_accounting.NeighboringRelation:
+    """Returns the relation under which the library accounts the same pair of output distributions.
+
+    Zeroing out a unit is add-or-remove-one for all releases here. Its data counts as nothing in the
+    sum, so that without sampling the sum is the one without the unit. Under Poisson sampling the
+    unit enters each cohort by a coin of its own: given everybody else's coins, the output is a
+    mixture of sums with and without its data against the sum without, whether its empty place was
+    drawn or there is no place. Fixed-size samples are another matter: who leaves makes place for
+    somebody else, and who is zeroed out does not. The library accounts those for replace-one only.
+    """
+    relations = dp_accounting.NeighboringRelation
+    return relations.ADD_OR_REMOVE_ONE if relation is relations.REPLACE_SPECIAL else relation
+
+
+class ComposedReleases:
+    """All releases together, composed once, for epsilon at as many deltas as wanted.
+
+    Args:
+      parts: Releases and their counts, from `parts.releases_in`.
+      relation: The neighbouring relation.
+      smallest_delta: The smallest delta that will be asked for, in (0, 1).
+      coarseness: How many times the steps of "pld" are larger than they should be: quicker, and
+        still a bound.
+      orders: Rényi orders above 1.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        relation: dp_accounting.NeighboringRelation,
+        *,
+        smallest_delta: float,
+        coarseness: float = 1.0,
+        orders: tuple[float, ...] = DEFAULT_ORDERS,
+    ) -> None:
+        check_delta(smallest_delta)
+        self._parts = parts
+        self._relation = accounted_relation(relation)
+        self._orders = orders
+        self._total = renyi.divergences(parts, self._relation, orders)
+        self._rough_total = renyi.divergences(parts, self._relation, _ROUGH_ORDERS)
+        largest_bound = self._rough_bound(smallest_delta)
+        self._losses = ComposedLosses(
+            parts, self._relation, math.inf if largest_bound is None else largest_bound, coarseness
+        )
+
+    def epsilons(self, delta: float) -> EpsilonByAccountant:
+        """Returns what `epsilon_by_accountant` does, at a delta not below the smallest.
+
+        Raises:
+          InputError: If delta is out of range.
+        """
+        check_delta(delta)
+        rough = self._rough_bound(delta)
+        rdp = classic = None
+        if self._total is not None:
+            rdp = renyi.epsilon_of(self._total, self._orders, delta)
+            classic = renyi.epsilon_of(self._total, self._orders, delta, classic=True)
+        return {
+            "pld": None if rough is None else self._losses.epsilon(delta, rough),
+            "rdp": rdp,
+            "rdp_classic": classic,
+            "basic": pure_dp.basic_epsilon(self._parts, self._relation),
+            "advanced": pure_dp.advanced_epsilon(self._parts, delta, self._relation),
+        }
+
+    def _rough_bound(self, delta: float) -> float | None:
+        """A bound that says how fine the losses have to be."""
+        if self._rough_total is None:
+            return None
+        return renyi.epsilon_of(self._rough_total, _ROUGH_ORDERS, delta)
+
+
 def epsilon_by_accountant(
     event: dp_accounting.DpEvent, delta: float, relation: dp_accounting.NeighboringRelation
 ) -> EpsilonByAccountant:
-    """Returns epsilon by "pld", "rdp" and "rdp_classic".
+    """Returns epsilon by "pld", "rdp", "rdp_classic", "basic" and "advanced".
 
     Args:
       event: All releases, as sampled; noise multipliers relative to the sensitivity.
@@ -92,8 +181,7 @@ def epsilon_by_accountant(
       InputError: If delta is out of range or the event cannot be read.
     """
     check_delta(delta)
-    parts = releases_in(event)
-    return dict(_epsilons(parts, float(delta), relation))
+    return dict(_epsilons(releases_in(event), float(delta), relation))
 
 
 def rdp_epsilon(
@@ -117,21 +205,21 @@ def rdp_epsilon(
       InputError: If delta is out of range or the event cannot be read.
     """
     check_delta(delta)
-    return _rdp_epsilon(releases_in(event), float(delta), relation, tuple(orders), classic)
+    wanted = tuple(orders)
+    total = renyi.divergences(releases_in(event), accounted_relation(relation), wanted)
+    return None if total is None else renyi.epsilon_of(total, wanted, delta, classic=classic)
 
 
 def claimed_epsilon(by_accountant: Mapping[str, float | None]) -> Claim:
-    """Returns the smallest of the bounds that hold, by "pld" and "rdp".
+    """Returns the smallest of the bounds that hold, by "pld", "rdp", "basic" and "advanced".
 
-    Each of them is an upper bound, so that the smaller one is too. The classic conversion is never
-    the smaller one and is left out.
+    Each of them is an upper bound, so that the smallest one is too. The classic conversion is never
+    the smallest one and is left out.
 
     Raises:
       InputError: If no accountant applies.
     """
-    bounds = {
-        name: value for name in ("pld", "rdp") if (value := by_accountant.get(name)) is not None
-    }
+    bounds = {name: value for name in _CLAIMABLE if (value := by_accountant.get(name)) is not None}
     if not bounds:
         raise InputError("no accountant applies to these releases; choose another mechanism")
     accountant = min(bounds, key=lambda name: bounds[name])
@@ -140,7 +228,10 @@ def claimed_epsilon(by_accountant: Mapping[str, float | None]) -> Claim:
     if len(bounds) == 1:
         reason = f"the only accountant that applies ({accountant})"
     else:
-        reason = "the smaller of two upper bounds that both hold: " + ", ".join(
+        which = "the smaller of two upper bounds that both hold: "
+        if len(bounds) > 2:
+            which = f"the smallest of {len(bounds)} upper bounds that all hold: "
+        reason = which + ", ".join(
             f"{name} {rounded_up(value, 6)}"
             for name, value in sorted(bounds.items(), key=lambda x: x[1])
         )
@@ -174,12 +265,14 @@ def rough_epsilon(
       InputError: As `epsilon_by_accountant`.
     """
     check_delta(delta)
-    parts = releases_in(event)
-    bounds = {
-        "pld": _pld_epsilon(parts, delta, relation, _ROUGH_COARSENESS),
-        "rdp": _rdp_epsilon(parts, delta, relation, _ROUGH_ORDERS, False),
-    }
-    return claimed_epsilon(bounds).epsilon
+    composed = ComposedReleases(
+        releases_in(event),
+        relation,
+        smallest_delta=delta,
+        coarseness=_ROUGH_COARSENESS,
+        orders=_ROUGH_ORDERS,
+    )
+    return claimed_epsilon(composed.epsilons(delta)).epsilon
 
 
 @functools.lru_cache(maxsize=4096)
@@ -187,61 +280,5 @@ def _epsilons(
     parts: Parts, delta: float, relation: dp_accounting.NeighboringRelation
 ) -> tuple[tuple[str, float | None], ...]:
     """Epsilon by every accountant."""
-    return (
-        ("pld", _pld_epsilon(parts, delta, relation)),
-        ("rdp", _rdp_epsilon(parts, delta, relation, DEFAULT_ORDERS, False)),
-        ("rdp_classic", _rdp_epsilon(parts, delta, relation, DEFAULT_ORDERS, True)),
-    )
-
-
-def _rdp_epsilon(
-    parts: Parts,
-    delta: float,
-    relation: dp_accounting.NeighboringRelation,
-    orders: tuple[float, ...],
-    classic: bool,
-) -> float | None:
-    """Adds up the divergences of all parts and converts them."""
-    total = np.zeros(len(orders))
-    for leaf, count in parts:
-        divergences = _divergences(leaf, relation, orders)
-        if divergences is None:
-            return None
-        total = total + count * divergences
-    if not total.any():
-        return 0.0
-    if np.isinf(total).all():
-        return math.inf
-    if classic:
-        return float(np.min(total + math.log(1 / delta) / (np.array(orders) - 1)))
-    return float(rdp.compute_epsilon(orders, total, delta)[0])
-
-
-@functools.lru_cache(maxsize=1024)
-def _divergences(
-    leaf: dp_accounting.DpEvent,
-    relation: dp_accounting.NeighboringRelation,
-    orders: tuple[float, ...],
-) -> np.ndarray | None:
-    """Rényi divergences of one release at each order; None where they are not known."""
-    accountant = rdp.RdpAccountant(orders, relation)
-    if not accountant.supports(leaf):
-        return None
-    divergences = accountant.compose(leaf).rdp
-    if isinstance(leaf, dp_event.GaussianDpEvent | dp_event.NonPrivateDpEvent):
-        return divergences
-    order = np.array(orders)
-    divergences = np.maximum(divergences, 0) + _ROUNDING_OF_RDP * order / (order - 1)
-    unsampled = rdp.RdpAccountant(orders, relation).compose(leaf.event).rdp
-    return np.minimum(divergences, unsampled)
-
-
-def _pld_epsilon(
-    parts: Parts,
-    delta: float,
-    relation: dp_accounting.NeighboringRelation,
-    coarseness: float = 1.0,
-) -> float | None:
-    """Epsilon by loss distributions; a rough bound says how fine they have to be."""
-    bound = _rdp_epsilon(parts, delta, relation, _ROUGH_ORDERS, False)
-    return None if bound is None else pld_epsilon(parts, delta, relation, bound, coarseness)
+    composed = ComposedReleases(parts, relation, smallest_delta=delta)
+    return tuple(composed.epsilons(delta).items())

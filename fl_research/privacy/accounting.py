@@ -8,6 +8,7 @@ divided by the clip norm. The parts: `composition` turns releases and a sampler 
 import math
 
 import dp_accounting
+from dp_accounting import dp_event
 
 from fl_research.errors import InputError
 from fl_research.privacy.accountants import claimed_epsilon, epsilon_by_accountant
@@ -18,7 +19,6 @@ from fl_research.privacy.composition import (
     relation_name,
     repeated_event,
 )
-from fl_research.privacy.events import effective_noise_multiplier
 from fl_research.privacy.parts import releases_in, without_sampling
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "epsilon_without_amplification",
     "large_delta_warning",
     "max_odds_factor",
+    "mu_gdp",
     "relation_for",
     "relation_name",
     "repeated_event",
@@ -101,8 +102,9 @@ def best_true_positive_rate(epsilon: float, delta: float, false_positive_rate: f
 def zcdp_rho(event: dp_accounting.DpEvent) -> float:
     """Returns rho of zero-concentrated DP as if every unit took part in each release.
 
-    The sum of 1 / (2 multiplier^2) over all releases; sampling does not lower it. Bun and Steinke
-    2016, "Concentrated differential privacy".
+    A Gaussian has 1 / (2 multiplier^2); Laplace noise, as every pure epsilon, epsilon^2 / 2 with an
+    epsilon of 1 / multiplier. They add up; sampling does not lower them. Bun and Steinke 2016,
+    "Concentrated differential privacy", propositions 1.4 and 1.6.
 
     Args:
       event: All releases; multipliers relative to the sensitivity.
@@ -111,11 +113,30 @@ def zcdp_rho(event: dp_accounting.DpEvent) -> float:
       Rho, infinite without a guarantee.
     """
     return math.fsum(
-        count * 0.5 / multiplier**2
-        if (multiplier := effective_noise_multiplier(leaf))
+        count * 0.5 / leaf.noise_multiplier**2
+        if isinstance(leaf, dp_event.GaussianDpEvent | dp_event.LaplaceDpEvent)
         else math.inf
         for leaf, count in releases_in(without_sampling(event))
     )
+
+
+def mu_gdp(event: dp_accounting.DpEvent) -> float | None:
+    """Returns mu of Gaussian DP where it says exactly what the releases cost.
+
+    Telling apart with and without a unit is then just as hard as telling N(0, 1) from N(mu, 1).
+    Gaussians without sampling compose to such a pair: mu^2 is the sum of 1 / multiplier^2. Dong,
+    Roth, Su 2022, "Gaussian differential privacy", corollary 3.3.
+
+    Args:
+      event: All releases, as sampled; multipliers relative to the sensitivity.
+
+    Returns:
+      Mu; None where any release is sampled, not Gaussian, or has no noise.
+    """
+    parts = releases_in(event)
+    if not all(isinstance(leaf, dp_event.GaussianDpEvent) for leaf, _ in parts):
+        return None
+    return math.sqrt(math.fsum(count / leaf.noise_multiplier**2 for leaf, count in parts))
 
 
 def large_delta_warning(delta: float, clients: int) -> str | None:

@@ -12,11 +12,11 @@ import dp_accounting
 
 from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
-from fl_research.privacy import accounting
-from fl_research.privacy.accountants import fits
+from fl_research.privacy.accounting_rules.independent import Rule as IndependentRule
+from fl_research.privacy.accounting_rules.rule import AccountingRule
 from fl_research.privacy.composition import JITTER
-from fl_research.privacy.events import effective_noise_multiplier
 from fl_research.privacy.releases import Release
+from fl_research.privacy.worst_case import all_fit
 
 
 class BudgetGate:
@@ -28,6 +28,7 @@ class BudgetGate:
       target_epsilon: The budget; None lets everything through.
       delta: In (0, 1).
       planned_rounds: The rounds that the run is planned for.
+      rule: How the releases add up.
 
     Raises:
       InputError: A target was set for a mechanism that gives no guarantee.
@@ -41,6 +42,7 @@ class BudgetGate:
         target_epsilon: float | None,
         delta: float | None,
         planned_rounds: int = 0,
+        rule: AccountingRule | None = None,
     ) -> None:
         if target_epsilon is not None and (expected_release_event is None or delta is None):
             raise InputError(
@@ -49,7 +51,8 @@ class BudgetGate:
             )
         self._release_event = expected_release_event
         self._sampling = sampling
-        self._relation, _ = accounting.relation_for(sampling)
+        self._rule = rule or IndependentRule()
+        self._relation, _ = self._rule.relation(sampling)
         self._target = target_epsilon
         self._delta = delta
         self._planned = planned_rounds
@@ -79,14 +82,14 @@ class BudgetGate:
     def _fit_with_less_noise(self, count: int) -> bool:
         """Whether so many rounds fit, asked as the calibration does, whose answer is kept."""
         assert self._release_event and self._delta is not None and self._target is not None
-        multiplier = effective_noise_multiplier(self._release_event) * (1 - JITTER)
-        event = dp_accounting.GaussianDpEvent(multiplier)
-        composed = accounting.repeated_event(event, count, self._sampling)
-        return fits(composed, self._delta, self._relation, self._target)
+        noise = self._rule.noise_multiplier(self._release_event)
+        event = self._rule.release_event(noise * (1 - JITTER))
+        events = self._rule.planned_events(event, count, self._sampling)
+        return all_fit(events, self._delta, self._relation, self._target)
 
     def _fit(self, rounds: Sequence[int]) -> bool:
         """Whether releases of these rounds cost at most the target."""
         assert self._release_event and self._delta is not None and self._target is not None
         releases = [Release(number, self._release_event) for number in rounds]
-        event = accounting.compose(releases, self._sampling)
-        return fits(event, self._delta, self._relation, self._target)
+        events = self._rule.events(releases, self._sampling)
+        return all_fit(events, self._delta, self._relation, self._target)

@@ -14,15 +14,12 @@ from scipy import optimize
 
 from fl_research.data.client_sampling import ClientSampling
 from fl_research.errors import InputError
-from fl_research.privacy.accountants import (
-    check_delta,
-    claimed_epsilon,
-    epsilon_by_accountant,
-    fits,
-    rough_epsilon,
-)
-from fl_research.privacy.composition import JITTER, relation_for, repeated_event, sampled_event
+from fl_research.privacy.accountants import check_delta
+from fl_research.privacy.accounting_rules.independent import Rule as IndependentRule
+from fl_research.privacy.accounting_rules.rule import AccountingRule
+from fl_research.privacy.composition import JITTER
 from fl_research.privacy.rounding import rounded_up
+from fl_research.privacy.worst_case import all_fit, worst_case, worst_rough_epsilon
 
 LOWEST_NOISE_MULTIPLIER = 0.01
 HIGHEST_NOISE_MULTIPLIER = 10_000.0
@@ -34,7 +31,12 @@ Epsilon = Callable[[float], float]
 
 
 def calibrate_noise_multiplier(
-    *, target_epsilon: float, delta: float, sampling: ClientSampling, rounds: int
+    *,
+    target_epsilon: float,
+    delta: float,
+    sampling: ClientSampling,
+    rounds: int,
+    rule: AccountingRule | None = None,
 ) -> float:
     """Returns the least noise with which all rounds stay within the target.
 
@@ -43,6 +45,7 @@ def calibrate_noise_multiplier(
       delta: In (0, 1).
       sampling: The sampler of all cohorts.
       rounds: Releases, at least 1.
+      rule: How they add up; fresh Gaussian noise in each if None.
 
     Returns:
       The standard deviation of the noise on the sum over the clip norm, rounded up to 5 digits. It
@@ -57,20 +60,22 @@ def calibrate_noise_multiplier(
     check_delta(delta)
     if rounds < 1:
         raise InputError(f"rounds={rounds} releases nothing; give 1 or more")
-    relation, _ = relation_for(sampling)
+    rule = rule or IndependentRule()
+    rule.require_sampling(sampling)
+    relation, _ = rule.relation(sampling)
 
-    def event(multiplier: float) -> dp_accounting.DpEvent:
+    def events(multiplier: float) -> list[dp_accounting.DpEvent]:
         """All rounds, with a little less noise than asked for."""
-        gaussian = dp_accounting.GaussianDpEvent(multiplier * (1 - JITTER))
-        return repeated_event(gaussian, rounds, sampling)
+        event = rule.release_event(multiplier * (1 - JITTER))
+        return rule.planned_events(event, rounds, sampling)
 
     def claimed(multiplier: float) -> float:
         """The epsilon that a report would state."""
-        return claimed_epsilon(epsilon_by_accountant(event(multiplier), delta, relation)).epsilon
+        return worst_case(events(multiplier), delta, relation).claim.epsilon
 
     def rough(multiplier: float) -> float:
         """A bound on it that is quick to compute."""
-        return rough_epsilon(event(multiplier), delta, relation)
+        return worst_rough_epsilon(events(multiplier), delta, relation)
 
     _check_feasible(target_epsilon, claimed)
     quick = rough if rough(HIGHEST_NOISE_MULTIPLIER) < target_epsilon else claimed
@@ -84,6 +89,7 @@ def max_releases(
     delta: float,
     sampling: ClientSampling,
     limit: int,
+    rule: AccountingRule | None = None,
 ) -> int:
     """Returns how many releases fit into the target.
 
@@ -93,6 +99,7 @@ def max_releases(
       delta: In (0, 1).
       sampling: The sampler of all cohorts.
       limit: The count to stop at.
+      rule: How releases add up; fresh Gaussian noise in each if None.
 
     Returns:
       A count in [0, limit].
@@ -102,31 +109,22 @@ def max_releases(
     """
     _check_target(target_epsilon)
     check_delta(delta)
-    relation, _ = relation_for(sampling)
-    release = sampled_event(dp_accounting.GaussianDpEvent(noise_multiplier), sampling)
-    return _max_releases(release, target_epsilon, delta, relation, limit)
-
-
-@functools.lru_cache(maxsize=64)
-def _max_releases(
-    release: dp_accounting.DpEvent,
-    target_epsilon: float,
-    delta: float,
-    relation: dp_accounting.NeighboringRelation,
-    limit: int,
-) -> int:
-    """Bisection on the rough bound, then steps of the claimed epsilon above what it allows."""
+    rule = rule or IndependentRule()
+    rule.require_sampling(sampling)
+    release = rule.release_event(noise_multiplier)
+    relation, _ = rule.relation(sampling)
 
     def fit(count: int) -> bool:
         """Whether the claimed epsilon of so many releases is within the target."""
-        event = dp_accounting.SelfComposedDpEvent(release, count)
-        return fits(event, delta, relation, target_epsilon)
+        events = rule.planned_events(release, count, sampling)
+        return all_fit(events, delta, relation, target_epsilon)
 
     def rough_fit(count: int) -> bool:
         """Whether a bound on it is."""
-        event = dp_accounting.SelfComposedDpEvent(release, count)
-        return rough_epsilon(event, delta, relation) <= target_epsilon
+        events = rule.planned_events(release, count, sampling)
+        return worst_rough_epsilon(events, delta, relation) <= target_epsilon
 
+    # Bisection on the rough bound, then steps of the claimed epsilon above what it allows.
     low = _last_that_fits(rough_fit, 0, limit + 1)
     step = 1
     while low < limit and fit(high := min(limit, low + step)):

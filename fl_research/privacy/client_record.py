@@ -1,6 +1,7 @@
-"""Queries over the record that each client hands in: `OrderedDict(update=..., weight=float32)`.
+"""Queries over the record that each client hands in: `OrderedDict(update, weight, seed)`.
 
-`UpdateOnlyQuery` is for private means: the weight is dropped, so that no client can count more than
+The weight is a float32, the seed the client's own of the round (int64[2]). `UpdateOnlyQuery` is for
+private means: the weight is dropped, so that no client can count more than
 another, and the update goes to an inner query that clips it. `ClientMeanQuery` is the plain mean,
 uniform or weighted, with no privacy (FedAvg: McMahan et al. 2017).
 """
@@ -8,6 +9,7 @@ uniform or weighted, with no privacy (FedAvg: McMahan et al. 2017).
 import collections
 from typing import Any
 
+import dp_accounting
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
@@ -83,6 +85,32 @@ class ClientMeanQuery(tfp.NoPrivacyAverageQuery):
         # 0 / 0 would be NaN: with nobody there, divide zero by one.
         safe_weight = tf.where(weight_sum > 0.0, weight_sum, tf.ones_like(weight_sum))
         return super().get_noised_result((update_sum, safe_weight), global_state)
+
+
+class ExampleNoiseMeanQuery(ClientMeanQuery):
+    """The plain mean of updates that are private already for each record they come from.
+
+    Each of the clients' steps was noised where it was taken; the event says by how much.
+    """
+
+    def __init__(self, *, clip_norm: float, noise_multiplier: float) -> None:
+        """Initializes the mean of clients that trained with this clip and noise."""
+        super().__init__(weighted=False)
+        self._clip_norm = clip_norm
+        self._noise_multiplier = noise_multiplier
+
+    def get_noised_result(self, sample_state: Any, global_state: Any) -> tuple[Any, Any, Any]:
+        """Returns the mean, the state and the event of one step of one client."""
+        result, state, _ = super().get_noised_result(sample_state, global_state)
+        multiplier = tf.constant(self._noise_multiplier, tf.float64)
+        return result, state, dp_accounting.GaussianDpEvent(multiplier)
+
+    def derive_metrics(self, global_state: Any) -> collections.OrderedDict:
+        """Returns `clip_norm` and, as `noise_stddev_of_sum`, that of a step's sum of gradients."""
+        return collections.OrderedDict(
+            clip_norm=tf.constant(self._clip_norm, tf.float32),
+            noise_stddev_of_sum=tf.constant(self._clip_norm * self._noise_multiplier, tf.float32),
+        )
 
 
 def _with_finite_norm(update: Any) -> Any:

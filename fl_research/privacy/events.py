@@ -6,7 +6,7 @@ of dp_accounting that a ledger can hold and nothing else.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attr
@@ -21,6 +21,7 @@ _CLASSES: dict[str, type[dp_accounting.DpEvent]] = {
         dp_event.NoOpDpEvent,
         dp_event.NonPrivateDpEvent,
         dp_event.GaussianDpEvent,
+        dp_event.LaplaceDpEvent,
         dp_event.SelfComposedDpEvent,
         dp_event.ComposedDpEvent,
         dp_event.PoissonSampledDpEvent,
@@ -71,12 +72,42 @@ def effective_noise_multiplier(event: dp_accounting.DpEvent) -> float:
     adaptive clipping", theorem 1). It is 0 for a non-private event and infinite for no release.
 
     Raises:
-      InputError: If the event holds anything but Gaussians, or a multiplier below zero or NaN.
+      InputError: If the event holds anything but Gaussians, which `is_gaussian` tells, or a
+        multiplier below zero or NaN.
     """
-    precision = _precision(event)
+    precision = _sum(event, dp_event.GaussianDpEvent, lambda multiplier: multiplier * multiplier)
     if precision == 0:
         return math.inf
     return 0.0 if math.isinf(precision) else precision**-0.5
+
+
+def effective_laplace_multiplier(event: dp_accounting.DpEvent) -> float:
+    """Returns the multiplier of the one Laplace event that bounds the whole unsampled event.
+
+    Laplace noise on several vectors of the same cohort is Laplace noise on one longer vector, whose
+    L1 sensitivity is the sum of theirs, relative to the noise: `1 / (sum of 1 / multiplier)`. It is
+    0 for a non-private event and infinite for no release.
+
+    Raises:
+      InputError: If the event holds anything but Laplace events, which `is_laplace` tells, or a
+        multiplier below zero or NaN.
+    """
+    epsilon = _sum(event, dp_event.LaplaceDpEvent, lambda multiplier: multiplier)
+    return 1 / epsilon if epsilon else math.inf
+
+
+def is_gaussian(event: dp_accounting.DpEvent) -> bool:
+    """Whether nothing but unsampled Gaussians makes noise in the event.
+
+    True also for one that releases nothing, or something without noise: all that
+    `effective_noise_multiplier` takes.
+    """
+    return _holds_only(event, dp_event.GaussianDpEvent)
+
+
+def is_laplace(event: dp_accounting.DpEvent) -> bool:
+    """Whether nothing but unsampled Laplace events makes noise; as `is_gaussian` otherwise."""
+    return _holds_only(event, dp_event.LaplaceDpEvent)
 
 
 def events_agree(
@@ -118,30 +149,47 @@ def _checked_number(value: Any) -> float | int:
     return value
 
 
-def _precision(event: dp_accounting.DpEvent) -> float:
-    """The sum of squared inverse noise multipliers; infinite where there is no noise."""
+def _holds_only(event: dp_accounting.DpEvent, noise: type[dp_accounting.DpEvent]) -> bool:
+    """Whether all single releases are of this kind, or make no noise."""
+    if isinstance(event, dp_event.SelfComposedDpEvent):
+        return _holds_only(event.event, noise)
+    if isinstance(event, dp_event.ComposedDpEvent):
+        return all(_holds_only(part, noise) for part in event.events)
+    return isinstance(event, noise | dp_event.NoOpDpEvent | dp_event.NonPrivateDpEvent)
+
+
+def _sum(
+    event: dp_accounting.DpEvent,
+    noise: type[dp_accounting.DpEvent],
+    variance: Callable[[float], float],
+) -> float:
+    """The sum of 1 / variance(multiplier); infinite where there is no noise."""
     if isinstance(event, dp_event.NoOpDpEvent):
         return 0.0
     if isinstance(event, dp_event.NonPrivateDpEvent):
         return math.inf
-    if isinstance(event, dp_event.GaussianDpEvent):
-        return _gaussian_precision(float(event.noise_multiplier))
+    if isinstance(event, noise):
+        return _inverse(variance(_checked_multiplier(float(event.noise_multiplier))))
     if isinstance(event, dp_event.SelfComposedDpEvent):
-        return event.count * _precision(event.event) if event.count else 0.0
+        return event.count * _sum(event.event, noise, variance) if event.count else 0.0
     if isinstance(event, dp_event.ComposedDpEvent):
-        return math.fsum(_precision(part) for part in event.events)
+        return math.fsum(_sum(part, noise, variance) for part in event.events)
     raise InputError(
-        f"event {type(event).__name__} of one release cannot be accounted; take Gaussian events "
-        "and compositions of them"
+        f"event {type(event).__name__} has no noise multiplier of a {noise.__name__}; take events "
+        "of that class and compositions of them"
     )
 
 
-def _gaussian_precision(noise_multiplier: float) -> float:
-    """1 / multiplier^2, infinite for one so small that its square is zero."""
-    if math.isnan(noise_multiplier) or noise_multiplier < 0:
-        raise InputError(f"noise_multiplier={noise_multiplier} is no amount of noise; give >= 0")
-    square = noise_multiplier * noise_multiplier
-    return 1.0 / square if square > 0 and math.isfinite(1.0 / square) else math.inf
+def _checked_multiplier(multiplier: float) -> float:
+    """Refuses what is no amount of noise."""
+    if math.isnan(multiplier) or multiplier < 0:
+        raise InputError(f"noise_multiplier={multiplier} is no amount of noise; give >= 0")
+    return multiplier
+
+
+def _inverse(value: float) -> float:
+    """1 / value, infinite for one so small that there is none."""
+    return 1.0 / value if value > 0 and math.isfinite(1.0 / value) else math.inf
 
 
 def _values_agree(first: Any, second: Any, relative_tolerance: float) -> bool:

@@ -1,21 +1,22 @@
-"""A query that adds repeatable Gaussian noise to the sums of a noise-free query.
+"""A query that adds repeatable noise to the sums of a noise-free query.
 
 tensorflow_privacy clips, sums, estimates the quantile and divides; its noise, though, comes from an
 unseeded generator, and a round could not be repeated to the bit. So the inner query is built with a
 standard deviation of zero, and this one adds the noise to the sample state before the inner
 `get_noised_result` sees it. The noise of a tensor is a function of (noise key, release index,
-tensor index) and of nothing else: the key is hashed to a root of 128 bits, and root XOR
-(release, tensor) seeds the generator of `learning.keyed_values`. The release index counts up in the
-query's own global state.
+tensor index), and of the state of its stream where noise is correlated over releases: the key is
+hashed to a root of 128 bits, and root XOR (release, tensor) seeds the generator of
+`learning.keyed_values`. The release index counts up in the query's own global state.
 
 The event is computed from the standard deviation that was multiplied with the noise and the clip
 norm that was in force, both read from the state of that release.
 
-Gaussian mechanism: Dwork and Roth 2014, The Algorithmic Foundations of Differential Privacy.
+Both mechanisms: Dwork and Roth 2014, The Algorithmic Foundations of Differential Privacy.
 """
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,8 +24,20 @@ import dp_accounting
 import tensorflow as tf
 import tensorflow_privacy as tfp
 
-from fl_research.learning.keyed_values import noise_root, seed_at, standard_normal
+from fl_research.learning.keyed_values import (
+    noise_root,
+    seed_at,
+    standard_laplace,
+    standard_normal,
+)
+from fl_research.privacy.noise_streams import Draw, FreshNoise, NoiseStream
 from fl_research.privacy.plan import NoiseKey, checked_noise_key
+
+_VALUES = {"gaussian": standard_normal, "laplace": standard_laplace}
+_STDDEVS = {"gaussian": 1.0, "laplace": math.sqrt(2.0)}  # Of values of scale 1.
+_EVENTS = {"gaussian": dp_accounting.GaussianDpEvent, "laplace": dp_accounting.LaplaceDpEvent}
+# Fresh values of one tensor and release beyond the first, such as the nodes of a tree.
+_PLACE = 2**32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,32 +46,49 @@ class NoisedPart:
 
     Attributes:
       tensors: From the inner query's sample state, the tensors of this part.
-      clip_norm: From the inner query's global state, the live bound (float32 scalar) on the L2 norm
-        of what one client adds to this part.
-      noise_multiplier: Standard deviation of the noise on the sum, divided by `clip_norm`.
+      clip_norm: From the inner query's global state, the live bound (float32 scalar) on the norm of
+        what one client adds to this part: L2 for Gaussian noise, L1 for Laplace noise.
+      noise_multiplier: Scale of the fresh noise on the sum, divided by `clip_norm`: the standard
+        deviation of Gaussian noise, the parameter b of Laplace noise.
+      distribution: "gaussian" or "laplace".
+      stream: How the noise of a release follows from fresh noise.
     """
 
     tensors: Callable[[Any], Any]
     clip_norm: Callable[[Any], tf.Tensor]
     noise_multiplier: float
+    distribution: str = "gaussian"
+    stream: NoiseStream = dataclasses.field(default_factory=FreshNoise)
+
+
+def event_of(distribution: str, noise_multiplier: Any) -> dp_accounting.DpEvent:
+    """Returns the event of a part with noise of this distribution and multiplier."""
+    return _EVENTS[distribution](noise_multiplier)
 
 
 class KeyedNoiseState(NamedTuple):
-    """Global state: the inner query's own, and how many releases were made (int64 scalar)."""
+    """Global state: the inner query's own, how many releases were made (int64), the streams'."""
 
     inner: Any
     release_index: Any
+    streams: Any
 
 
-class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
-    """Adds Gaussian noise to each part of an inner query's sums, from a key.
+class KeyedNoiseQuery(tfp.SumAggregationDPQuery):
+    """Adds noise to each part of an inner query's sums, from a key.
 
-    The event of a release is a `GaussianDpEvent` with the noise multiplier (float64 scalar tensor)
-    of the only part, or a `ComposedDpEvent` of one such event a part, in order.
+    The event of a release is a `GaussianDpEvent` or a `LaplaceDpEvent` with the noise multiplier
+    (float64 scalar tensor) of the only part, or a `ComposedDpEvent` of one such event a part, in
+    order.
     """
 
     def __init__(
-        self, inner: tfp.DPQuery, *, parts: Sequence[NoisedPart], noise_key: NoiseKey
+        self,
+        inner: tfp.DPQuery,
+        *,
+        parts: Sequence[NoisedPart],
+        noise_key: NoiseKey,
+        update_specs: Any,
     ) -> None:
         """Initializes the query.
 
@@ -67,6 +97,7 @@ class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
           parts: Cover every tensor of the inner query's sample state, in the order of
             `tf.nest.flatten`. The first is the clients' update.
           noise_key: Two signed 64-bit integers.
+          update_specs: Tensor specs of an update, whose shapes the streams' states have.
 
         Raises:
           InputError: The key is no such pair.
@@ -74,10 +105,20 @@ class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
         self._inner = inner
         self._parts = tuple(parts)
         self._root = noise_root(checked_noise_key(noise_key))
+        self._update_specs = update_specs
 
     def initial_global_state(self) -> KeyedNoiseState:
-        """Returns the inner query's state, and release 0."""
-        return KeyedNoiseState(self._inner.initial_global_state(), tf.constant(0, tf.int64))
+        """Returns the inner query's state, release 0, and the streams at their start."""
+        nothing = self._inner.initial_sample_state(self._update_specs)
+        streams = tuple(
+            part.stream.initial_state(
+                [tf.convert_to_tensor(tensor) for tensor in tf.nest.flatten(part.tensors(nothing))]
+            )
+            for part in self._parts
+        )
+        return KeyedNoiseState(
+            self._inner.initial_global_state(), tf.constant(0, tf.int64), streams
+        )
 
     def derive_sample_params(self, global_state: KeyedNoiseState) -> Any:
         """Returns what the inner query sends to the clients; nothing of the noise."""
@@ -112,18 +153,22 @@ class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
           ValueError: The parts do not cover the sample state.
         """
         noised: list[tf.Tensor] = []
-        events = []
-        for part in self._parts:
-            clip_norm, stddev = self._clip_norm_and_stddev(part, global_state)
-            for tensor in tf.nest.flatten(part.tensors(sample_state)):
-                noised.append(
-                    self._add_noise(tensor, stddev, global_state.release_index, len(noised))
-                )
-            # A clip norm that fell to zero gives 0, "no privacy", rather than NaN.
-            ratio = tf.math.divide_no_nan(
-                tf.cast(stddev, tf.float64), tf.cast(clip_norm, "float64")
+        events, streams = [], []
+        for part, stream_state in zip(self._parts, global_state.streams, strict=True):
+            clip_norm, scale = self._clip_norm_and_scale(part, global_state)
+            tensors = [_floating(t) for t in tf.nest.flatten(part.tensors(sample_state))]
+            draw = self._draw(part, tensors, global_state.release_index, first=len(noised))
+            noises, stream_state = part.stream.next(  # noqa: PLW2901
+                stream_state, tensors, draw
             )
-            events.append(dp_accounting.GaussianDpEvent(ratio))
+            streams.append(stream_state)
+            noised += [
+                tensor + tf.cast(noise * tf.cast(scale, tf.float64), tensor.dtype)
+                for tensor, noise in zip(tensors, noises, strict=True)
+            ]
+            # A clip norm that fell to zero gives 0, "no privacy", rather than NaN.
+            ratio = tf.math.divide_no_nan(tf.cast(scale, tf.float64), tf.cast(clip_norm, "float64"))
+            events.append(event_of(part.distribution, ratio))
         if len(noised) != len(tf.nest.flatten(sample_state)):
             raise ValueError(
                 f"The parts cover {len(noised)} tensors of a sample state of "
@@ -133,24 +178,41 @@ class KeyedGaussianNoiseQuery(tfp.SumAggregationDPQuery):
             tf.nest.pack_sequence_as(sample_state, noised), global_state.inner
         )
         event = events[0] if len(events) == 1 else dp_accounting.ComposedDpEvent(events)
-        return result, KeyedNoiseState(inner_state, global_state.release_index + 1), event
+        state = KeyedNoiseState(inner_state, global_state.release_index + 1, tuple(streams))
+        return result, state, event
 
     def derive_metrics(self, global_state: KeyedNoiseState) -> collections.OrderedDict:
-        """Returns `clip_norm` and `noise_stddev_of_sum` (float32) of the release to come."""
-        clip_norm, stddev = self._clip_norm_and_stddev(self._parts[0], global_state)
-        return collections.OrderedDict(clip_norm=clip_norm, noise_stddev_of_sum=stddev)
+        """Returns `clip_norm` and `noise_stddev_of_sum` (float32) of the release to come.
 
-    def _clip_norm_and_stddev(self, part: NoisedPart, global_state: Any) -> tuple[Any, Any]:
-        """Returns the part's live clip norm, and the standard deviation as it is used: float32."""
+        Of noise that is correlated over releases, the standard deviation is that of the fresh part.
+        """
+        clip_norm, scale = self._clip_norm_and_scale(self._parts[0], global_state)
+        stddev = _STDDEVS[self._parts[0].distribution]
+        return collections.OrderedDict(clip_norm=clip_norm, noise_stddev_of_sum=stddev * scale)
+
+    def _clip_norm_and_scale(self, part: NoisedPart, global_state: Any) -> tuple[Any, Any]:
+        """Returns the part's live clip norm, and the scale of its noise as it is used: float32."""
         clip_norm = part.clip_norm(global_state.inner)
-        stddev = tf.cast(clip_norm, tf.float64) * part.noise_multiplier
-        return clip_norm, tf.cast(stddev, tf.float32)
+        scale = tf.cast(clip_norm, tf.float64) * part.noise_multiplier
+        return clip_norm, tf.cast(scale, tf.float32)
 
-    def _add_noise(self, tensor: Any, stddev: Any, release_index: Any, tensor_index: int) -> Any:
-        """Returns the tensor plus its noise of this release, in the tensor's own type."""
-        tensor = tf.convert_to_tensor(tensor)
-        if not tensor.dtype.is_floating:
-            raise TypeError(f"Noise needs a floating type, got {tensor.dtype.name}.")
-        seed = seed_at(self._root, release_index, tensor_index)
-        normal = standard_normal(seed, tf.shape(tensor))
-        return tensor + tf.cast(normal * tf.cast(stddev, tf.float64), tensor.dtype)
+    def _draw(
+        self, part: NoisedPart, tensors: Sequence[tf.Tensor], release_index: Any, first: int
+    ) -> Draw:
+        """Gives fresh noise for each tensor of a part, whose first is tensor `first` of all."""
+        values = _VALUES[part.distribution]
+
+        def draw(index: int, place: Any) -> tf.Tensor:
+            second = tf.cast(place, tf.int64) * _PLACE + first + index
+            seed = seed_at(self._root, release_index, second)
+            return values(seed, tf.shape(tensors[index]))
+
+        return draw
+
+
+def _floating(tensor: Any) -> tf.Tensor:
+    """The tensor; raises TypeError unless it can take noise."""
+    tensor = tf.convert_to_tensor(tensor)
+    if not tensor.dtype.is_floating:
+        raise TypeError(f"Noise needs a floating type, got {tensor.dtype.name}.")
+    return tensor

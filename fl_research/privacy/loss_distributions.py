@@ -17,7 +17,6 @@ from dp_accounting import dp_event, pld
 from dp_accounting.pld import privacy_loss_distribution
 from scipy import optimize, special
 
-from fl_research.privacy.events import effective_noise_multiplier
 from fl_research.privacy.parts import Parts
 
 LARGEST_EPSILON = 500.0
@@ -29,46 +28,67 @@ _STEP_OVER_EPSILON = 2e-5
 _ROUNDING_OF_DELTA = 2e-16  # For each convolution; eight times the worst that was measured.
 
 
-def pld_epsilon(
-    parts: Parts,
-    delta: float,
-    relation: dp_accounting.NeighboringRelation,
-    bound: float,
-    coarseness: float = 1.0,
-) -> float | None:
-    """Returns epsilon by privacy loss distributions.
+class ComposedLosses:
+    """The losses of all releases together, composed once, for epsilon at as many deltas as wanted.
 
     Args:
       parts: Releases and their counts, from `parts.releases_in`.
-      delta: In (0, 1).
-      relation: The neighbouring relation.
-      bound: Any upper bound of epsilon.
+      relation: As the library accounts it, see `accountants.accounted_relation`.
+      largest_bound: An upper bound of every epsilon that will be asked for.
       coarseness: How many times the steps are larger than they should be; more is quicker.
-
-    Returns:
-      An upper bound of epsilon, infinite without a guarantee; None for releases that this does not
-      account, for a delta that is lost in rounding errors, and for sampled releases whose bound is
-      above `LARGEST_EPSILON`.
     """
-    accountant = pld.PLDAccountant(relation)
-    if not all(accountant.supports(leaf) for leaf, _ in parts):
-        return None
-    if not parts:
-        return 0.0
-    if any(isinstance(leaf, dp_event.NonPrivateDpEvent) for leaf, _ in parts):
-        return math.inf
-    sampled = [count for leaf, count in parts if isinstance(leaf, dp_event.PoissonSampledDpEvent)]
-    if bound > LARGEST_EPSILON:
-        return None if sampled else _gaussian_epsilon(parts, delta)
-    exact_delta = delta - _ROUNDING_OF_DELTA * (sum(sampled) + len(parts) - 1)
-    if exact_delta < delta / 2:
-        return None
-    step = coarseness * _step(parts, bound)
-    total = functools.reduce(
-        lambda left, right: left.compose(right),
-        (_composed_losses(leaf, count, step) for leaf, count in parts),
-    )
-    return float(total.get_epsilon_for_delta(exact_delta))
+
+    def __init__(
+        self,
+        parts: Parts,
+        relation: dp_accounting.NeighboringRelation,
+        largest_bound: float,
+        coarseness: float = 1.0,
+    ) -> None:
+        accountant = pld.PLDAccountant(relation)
+        self._parts = parts
+        self._supported = all(accountant.supports(leaf) for leaf, _ in parts)
+        self._private = not any(isinstance(leaf, dp_event.NonPrivateDpEvent) for leaf, _ in parts)
+        self._convolved = [
+            count for leaf, count in parts if not isinstance(leaf, dp_event.GaussianDpEvent)
+        ]
+        self._largest_bound = min(largest_bound, LARGEST_EPSILON)
+        self._coarseness = coarseness
+
+    def epsilon(self, delta: float, bound: float) -> float | None:
+        """Returns epsilon by privacy loss distributions.
+
+        Args:
+          delta: In (0, 1).
+          bound: Any upper bound of epsilon at this delta, at most the largest one.
+
+        Returns:
+          An upper bound of epsilon, infinite without a guarantee; None for releases that this does
+          not account, for a delta that is lost in rounding errors, and, unless all releases are
+          Gaussians without sampling, where the bound is above `LARGEST_EPSILON`.
+        """
+        if not self._supported:
+            return None
+        if not self._parts:
+            return 0.0
+        if not self._private:
+            return math.inf
+        if bound > LARGEST_EPSILON:
+            return None if self._convolved else _gaussian_epsilon(self._parts, delta)
+        convolutions = sum(self._convolved) + len(self._parts) - 1
+        exact_delta = delta - _ROUNDING_OF_DELTA * convolutions
+        if exact_delta < delta / 2:
+            return None
+        return float(self._total.get_epsilon_for_delta(exact_delta))
+
+    @functools.cached_property
+    def _total(self) -> privacy_loss_distribution.PrivacyLossDistribution:
+        """The composed losses."""
+        step = self._coarseness * _step(self._parts, self._largest_bound)
+        return functools.reduce(
+            lambda left, right: left.compose(right),
+            (_composed_losses(leaf, count, step) for leaf, count in self._parts),
+        )
 
 
 def _gaussian_epsilon(parts: Parts, delta: float) -> float:
@@ -89,22 +109,30 @@ def _gaussian_epsilon(parts: Parts, delta: float) -> float:
 
 def _step(parts: Parts, bound: float) -> float:
     """The step of the losses: the library's own, doubled as long as nobody could see it."""
-    smallest = min(effective_noise_multiplier(getattr(leaf, "event", leaf)) for leaf, _ in parts)
-    widest_loss = 0.5 / smallest**2 + 10 / smallest
+    widest_loss = max(_widest_loss(getattr(leaf, "event", leaf)) for leaf, _ in parts)
     wanted = max(bound * _STEP_OVER_EPSILON, widest_loss / _STEPS_OF_ONE_RELEASE)
     return _STEP * 2.0 ** max(0, math.floor(math.log2(wanted / _STEP)))
+
+
+def _widest_loss(noise: dp_accounting.DpEvent) -> float:
+    """A loss that one unsampled release hardly ever passes."""
+    if isinstance(noise, dp_event.LaplaceDpEvent):
+        return float(1 / noise.noise_multiplier)
+    return float(0.5 / noise.noise_multiplier**2 + 10 / noise.noise_multiplier)
 
 
 @functools.lru_cache(maxsize=16)
 def _losses(
     leaf: dp_accounting.DpEvent, step: float
 ) -> privacy_loss_distribution.PrivacyLossDistribution:
-    """The privacy loss distribution of one sampled release; the slow part, a second or less."""
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        leaf.event.noise_multiplier,
-        sampling_prob=leaf.sampling_probability,
-        value_discretization_interval=step,
+    """The privacy loss distribution of one release; the slow part, a second or less."""
+    noise, rate = getattr(leaf, "event", leaf), getattr(leaf, "sampling_probability", 1.0)
+    make = (
+        privacy_loss_distribution.from_laplace_mechanism
+        if isinstance(noise, dp_event.LaplaceDpEvent)
+        else privacy_loss_distribution.from_gaussian_mechanism
     )
+    return make(noise.noise_multiplier, sampling_prob=rate, value_discretization_interval=step)
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,8 +140,7 @@ def _composed_losses(
     leaf: dp_accounting.DpEvent, count: int, step: float
 ) -> privacy_loss_distribution.PrivacyLossDistribution:
     """The same after `count` releases; Gaussians without sampling are one Gaussian."""
-    if isinstance(leaf, dp_event.PoissonSampledDpEvent):
-        return _losses(leaf, step).self_compose(count)
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        leaf.noise_multiplier / math.sqrt(count), value_discretization_interval=step
-    )
+    if isinstance(leaf, dp_event.GaussianDpEvent):
+        together = dp_accounting.GaussianDpEvent(leaf.noise_multiplier / math.sqrt(count))
+        return _losses(together, step)
+    return _losses(leaf, step).self_compose(count)

@@ -13,28 +13,53 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fl_research.argument_checks import require_choice
+from fl_research.argument_checks import require_at_least, require_choice
 from fl_research.errors import InputError
-from fl_research.learning.client_update_config import WEIGHTINGS
+from fl_research.learning.client_update_config import WEIGHTINGS, ClientUpdateConfig
 
 if TYPE_CHECKING:
     import dp_accounting
+    import numpy as np
     import tensorflow_privacy as tfp
 
     from fl_research.data.client_sampling import ClientSampling
+    from fl_research.learning.example_privacy import ExamplePrivacy
+    from fl_research.privacy.accounting_rules.rule import AccountingRule
 
 NoiseKey = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlanSetting:
-    """What every mechanism needs to know of the run.
+class AccountingSetting:
+    """What the accounting of every mechanism needs to know of the run.
 
     Attributes:
       sampling: The client sampler of the run.
+      rounds: Rounds planned, at least 1; noise that is correlated over rounds is made for them.
+      client_update: How a client trains; None where it is not known yet.
+      clients_by_rows: How many training clients have so many rows; empty where not known yet.
+
+    Raises:
+      InputError: There is no round.
+    """
+
+    sampling: ClientSampling
+    rounds: int = 1
+    client_update: ClientUpdateConfig | None = None
+    clients_by_rows: Mapping[int, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_at_least("rounds", self.rounds, 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanSetting(AccountingSetting):
+    """What every mechanism needs to know of the run.
+
+    Attributes:
       noise_key: Two signed 64-bit integers that the noise is derived from. Secret: whoever knows it
         can take the noise off.
       weighting: `"uniform"` (each client counts the same) or `"examples"` (by number of examples).
@@ -43,11 +68,11 @@ class PlanSetting:
       InputError: The key is not a pair of 64-bit integers, or the weighting is unknown.
     """
 
-    sampling: ClientSampling
     noise_key: NoiseKey
     weighting: str = "uniform"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "noise_key", checked_noise_key(self.noise_key))
         require_choice("weighting", self.weighting, WEIGHTINGS)
 
@@ -58,25 +83,41 @@ class PrivacyPlan:
 
     Attributes:
       mechanism: The name of the mechanism, which is the name of its file.
-      query: Aggregates the records `OrderedDict(update, weight)` of the clients of a cohort.
+      query_for: Builds the query that aggregates the records of a cohort, for a noise key and
+        updates of given tensor specs; see `learning.aggregation.record_template` for a record.
+      noise_key: The run's.
+      rule: How the releases add up.
       sampling: The client sampler that the accounting is for.
       neighboring_relation: Which two data sets the guarantee compares.
-      sensitivity: L2 distance that one client can move the sum by, before noise, at the initial
-        clip norm and under `neighboring_relation`; infinite without clipping.
+      sensitivity: L2 distance that one client can move the sum of one release by (L1 under Laplace
+        noise), before noise, at the initial clip norm; infinite without clipping.
       expected_release_event: The event that each release must emit, relative to the clip norm; None
         if the mechanism gives no guarantee, and emits a `NonPrivateDpEvent`.
       details: What the report prints of the mechanism: plain JSON, no infinity.
-      query_with_key: Builds the same query with another noise key; None where no noise is drawn.
+      noise_covariance: For a number of rounds, how the noise at the server is correlated over them:
+        float64[rounds, rounds], in squares of the fresh noise's standard deviation; None where the
+        noise of each release is its own.
+      noise_at: Who draws the noise: "server", "clients" for their updates, "examples" for the
+        steps of their training; None for nobody.
+      example_privacy: DP-SGD's settings for the clients' training, where noise is at "examples".
     """
 
     mechanism: str
-    query: tfp.DPQuery
+    query_for: Callable[[NoiseKey, Any], tfp.DPQuery]
+    noise_key: NoiseKey = dataclasses.field(repr=False)
+    rule: AccountingRule
     sampling: ClientSampling
     neighboring_relation: dp_accounting.NeighboringRelation
     sensitivity: float
     expected_release_event: dp_accounting.DpEvent | None
     details: dict[str, Any]
-    query_with_key: Callable[[NoiseKey], tfp.DPQuery] | None = None
+    noise_covariance: Callable[[int], np.ndarray] | None = None
+    noise_at: str | None = "server"
+    example_privacy: ExamplePrivacy | None = None
+
+    def query(self, update_specs: Any) -> tfp.DPQuery:
+        """Returns the query of the run, for updates of these tensor specs."""
+        return self.query_for(self.noise_key, update_specs)
 
 
 def checked_noise_key(key: Sequence[int]) -> NoiseKey:

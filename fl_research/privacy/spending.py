@@ -17,16 +17,14 @@ import dp_accounting
 from fl_research.data.client_sampling import ClientSampling, sampling_from_dict
 from fl_research.errors import InputError
 from fl_research.privacy import accounting
-from fl_research.privacy.accountants import (
-    ACCOUNTANT_DESCRIPTIONS,
-    Claim,
-    EpsilonByAccountant,
-    rough_epsilon,
-)
+from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS, Claim, EpsilonByAccountant
+from fl_research.privacy.accounting_rules.registry import rule_from_dict
+from fl_research.privacy.accounting_rules.rule import AccountingRule
 from fl_research.privacy.events import event_from_json, event_to_json, events_agree
 from fl_research.privacy.ledger import Entry, LedgerError, payloads
 from fl_research.privacy.parts import releases_in
 from fl_research.privacy.releases import Release
+from fl_research.privacy.worst_case import WorstCase, worst_case, worst_rough_epsilon
 
 EVENT_TOLERANCE = 1e-5
 """How far what a round emits in float32 may be from what was planned, relatively."""
@@ -47,6 +45,9 @@ class Spending:
       delta: None only where there is no guarantee.
       relation: The neighbouring relation, such as "add_or_remove_one".
       sensitivity_in_clips: L2 sensitivity of the noised sum in clip norms.
+      event: All releases together, for the unit that they concern most.
+      unit: What the guarantee is for: a "client", or one "record" of a client.
+      amplified: Whether sampling lowers epsilon.
       releases: All releases, repeated ones included.
       repeated: Releases of a round beyond its first.
       failed: Calls of a round that were started and never released.
@@ -60,6 +61,9 @@ class Spending:
     delta: float | None
     relation: str
     sensitivity_in_clips: float
+    event: dp_accounting.DpEvent
+    unit: str
+    amplified: bool
     releases: int
     repeated: int
     failed: int
@@ -76,11 +80,11 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
         that was planned.
     """
     releases = releases_of(entries)
-    event, delta, relation = _accountable(entries, releases)
+    events, delta, relation = _accountable(entries, releases)
     _, sensitivity_in_clips = relation_of(entries)
     planned_noise = plan_of(entries).get("expected_release_event") is not None
-    by_accountant = _by_accountant(event, delta, relation)
-    claim = accounting.claimed_epsilon(by_accountant)
+    worst = _worst(events, delta, relation)
+    event, claim = worst.event, worst.claim
     unsampled = math.inf
     if delta is not None:
         unsampled = accounting.epsilon_without_amplification(event, delta, relation)
@@ -88,12 +92,15 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
     return Spending(
         private=math.isfinite(claim.epsilon) and (planned_noise or bool(releases)),
         claim=claim,
-        epsilon_by_accountant=by_accountant,
+        epsilon_by_accountant=worst.epsilon_by_accountant,
         epsilon_without_amplification=unsampled,
         zcdp_rho=accounting.zcdp_rho(event),
         delta=delta,
         relation=accounting.relation_name(relation),
         sensitivity_in_clips=sensitivity_in_clips,
+        event=event,
+        unit=rule_of(entries).unit,
+        amplified=_is_amplified(event),
         releases=len(releases),
         repeated=len(releases) - len(rounds),
         failed=len(_calls(entries, "round_started") - _calls(entries, "release")),
@@ -106,8 +113,7 @@ def claim_of(entries: Sequence[Entry]) -> Claim:
     Raises:
       LedgerError: As `spending_of`.
     """
-    event, delta, relation = _accountable(entries, releases_of(entries))
-    return accounting.claimed_epsilon(_by_accountant(event, delta, relation))
+    return _worst(*_accountable(entries, releases_of(entries))).claim
 
 
 def epsilon_bound_of(entries: Sequence[Entry]) -> float:
@@ -118,35 +124,44 @@ def epsilon_bound_of(entries: Sequence[Entry]) -> float:
     Raises:
       LedgerError: As `spending_of`.
     """
-    event, delta, relation = _accountable(entries, releases_of(entries))
-    return math.inf if delta is None else rough_epsilon(event, delta, relation)
+    events, delta, relation = _accountable(entries, releases_of(entries))
+    return math.inf if delta is None else worst_rough_epsilon(events, delta, relation)
 
 
 def _accountable(
     entries: Sequence[Entry], releases: Sequence[Release]
-) -> tuple[dp_accounting.DpEvent, float | None, dp_accounting.NeighboringRelation]:
-    """The event of all that counts, delta (None: no release has noise) and the relation."""
+) -> tuple[list[dp_accounting.DpEvent], float | None, dp_accounting.NeighboringRelation]:
+    """The events of all that counts, delta (None: no release has noise) and the relation."""
     plan = plan_of(entries)
     relation, _ = relation_of(entries)
-    event = accounting.compose([*releases, *_still_possible(plan, releases)], sampling_of(entries))
+    counting = [*releases, *_still_possible(plan, releases)]
+    try:
+        events = rule_of(entries).events(counting, sampling_of(entries))
+    except InputError as error:
+        raise LedgerError(f"ledger: {error}") from error
     delta = plan.get("delta")
     planned_noise = plan.get("expected_release_event") is not None
-    if delta is None and (planned_noise or _has_noise(event)):
+    if delta is None and (planned_noise or any(map(_has_noise, events))):
         raise LedgerError(
             f"ledger plan: delta is missing, without which a release has no epsilon{_RESTORE}"
         )
-    return event, delta, relation
+    return events, delta, relation
 
 
-def _by_accountant(
-    event: dp_accounting.DpEvent,
+def _worst(
+    events: Sequence[dp_accounting.DpEvent],
     delta: float | None,
     relation: dp_accounting.NeighboringRelation,
-) -> EpsilonByAccountant:
-    """Epsilon by every accountant; infinite without a delta."""
-    if delta is None:
-        return dict.fromkeys(ACCOUNTANT_DESCRIPTIONS, math.inf)
-    return accounting.epsilon_by_accountant(event, delta, relation)
+) -> WorstCase:
+    """The claim by the worst of the events; infinite without a delta."""
+    if delta is not None:
+        return worst_case(events, delta, relation)
+    infinite: EpsilonByAccountant = dict.fromkeys(ACCOUNTANT_DESCRIPTIONS, math.inf)
+    return WorstCase(
+        event=events[0],
+        epsilon_by_accountant=infinite,
+        claim=accounting.claimed_epsilon(infinite),
+    )
 
 
 def _still_possible(plan: Mapping[str, Any], releases: Sequence[Release]) -> list[Release]:
@@ -193,6 +208,21 @@ def sampling_of(entries: Sequence[Entry]) -> ClientSampling:
         raise LedgerError(f"ledger plan: {error}") from error
 
 
+def rule_of(entries: Sequence[Entry]) -> AccountingRule:
+    """Returns the rule by which the releases add up.
+
+    Raises:
+      LedgerError: If the plan's rule is missing or impossible.
+    """
+    rule = plan_of(entries).get("accounting_rule")
+    if not isinstance(rule, Mapping):
+        raise LedgerError(f"ledger plan: accounting_rule={rule!r} names no rule{_RESTORE}")
+    try:
+        return rule_from_dict(rule)
+    except (InputError, TypeError, ValueError, KeyError) as error:
+        raise LedgerError(f"ledger plan: accounting_rule: {error}") from error
+
+
 def relation_of(
     entries: Sequence[Entry],
 ) -> tuple[dp_accounting.NeighboringRelation, float]:
@@ -202,13 +232,13 @@ def relation_of(
       LedgerError: If the plan names another relation than the one that follows from its sampler.
     """
     sampling = sampling_of(entries)
-    relation, sensitivity_in_clips = accounting.relation_for(sampling)
+    relation, sensitivity_in_clips = rule_of(entries).relation(sampling)
     name = accounting.relation_name(relation)
     stated = plan_of(entries).get("neighboring_relation", name)
     if stated != name:
         raise LedgerError(
             f"ledger plan: neighboring_relation={stated!r} does not go with {sampling.name} "
-            f"sampling, which gives {name!r}{_RESTORE}"
+            f"sampling and the accounting rule, which give {name!r}{_RESTORE}"
         )
     return relation, sensitivity_in_clips
 
@@ -251,6 +281,11 @@ def _release(entry: Entry, expected: dp_accounting.DpEvent | None) -> Release:
 def _calls(entries: Sequence[Entry], kind: str) -> set[tuple[Any, Any]]:
     """Round and attempt of all entries of one kind."""
     return {(call.get("round"), call.get("attempt")) for call in payloads(entries, kind)}
+
+
+def _is_amplified(event: dp_accounting.DpEvent) -> bool:
+    """Whether any release is one of a sampled cohort."""
+    return any(hasattr(leaf, "event") for leaf, _ in releases_in(event))
 
 
 def _has_noise(event: dp_accounting.DpEvent) -> bool:

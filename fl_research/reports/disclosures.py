@@ -4,9 +4,11 @@ An ε speaks only of what went through the mechanism. Everything else that was c
 records and written down is listed here, one line each, so that nobody has to find it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fl_research.privacy.ledger import payloads
+from fl_research.privacy.spending import rule_of
 from fl_research.reports.run_records import RunRecords
 
 
@@ -21,6 +23,8 @@ def released(records: RunRecords, *, private: bool) -> dict[str, list[str]]:
       `with_noise` and `without_noise`: lists of one line each.
     """
     models = "the model of every round, and so the final model"
+    if rule_of(records.entries).trust == "local":
+        models = "what a client sends in each round it takes part in, and so every model made of it"
     return {
         "with_noise": [*_noised(records, models)] if private else [],
         "without_noise": _not_noised(records, [] if private else [models]),
@@ -33,7 +37,35 @@ def _noised(records: RunRecords, models: str) -> list[str]:
     norms = {payload.get("clip_norm") for payload in payloads(records.entries, "release")}
     if len(norms) > 1:
         lines.append("the clip norm of every round, which was adapted by a noised quantile")
+    metrics = _private_metrics(records)
+    if metrics:
+        lines.append(
+            f"training loss and number of clients of every round, for {metrics['share']:.3g} of "
+            "the noise's precision, which is 1 / variance (noise multiplier "
+            f"{metrics['noise_multiplier']:.4g}; {metrics['update_noise_multiplier']:.4g} for the "
+            f"update): each client's mean loss is clipped to [0, {metrics['loss_bound']:g}] "
+            "(metrics.csv, tensorboard/, beside the model in checkpoints/)"
+        )
     return lines
+
+
+def _private_metrics(records: RunRecords) -> dict[str, Any]:
+    """Share, noise and bound of the training metrics; empty where they have no noise."""
+    return dict(records.plan.stated("details.private_metrics") or {})
+
+
+def _training_lines(records: RunRecords) -> list[str]:
+    """What was written down of the cohorts without noise."""
+    if _private_metrics(records):
+        return [
+            "cohort size of every round (metrics.csv, tensorboard/, ledger.jsonl, checkpoints/)"
+        ]
+    return [
+        "training loss of every round, over the cohort's own records (metrics.csv, tensorboard/, "
+        "beside the model in checkpoints/)",
+        "cohort size and number of training examples of every round, and how many updates were "
+        "not finite (metrics.csv, ledger.jsonl, checkpoints/)",
+    ]
 
 
 def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
@@ -41,14 +73,13 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
     run, evaluation = records.run, records.evaluation
     lines = [
         *lines,
-        "training loss of every round, over the cohort's own records (metrics.csv, tensorboard/, "
-        "beside the model in checkpoints/)",
-        "cohort size and number of training examples of every round, and how many updates were "
-        "not finite (metrics.csv, ledger.jsonl, checkpoints/)",
+        *_training_lines(records),
+        "how long each round took, which follows from the rows of its cohort (metrics.csv, "
+        "tensorboard/, checkpoints/)",
         _validation_line(records),
         "test metrics, their percentiles and histograms over clients, the ROC and calibration "
-        f"curves: from the records of {run.required('data.split.test_clients'):,} test clients "
-        "(evaluation.json, plots/, this report)",
+        f"curves: from the records of {run.required('data.split.test_clients'):,} test clients, "
+        "who get no guarantee (evaluation.json, plots/, this report)",
     ]
     if evaluation.stated("baselines"):
         lines.append(
@@ -86,22 +117,31 @@ def _validation_line(records: RunRecords) -> str:
     )
     rounds = records.run.stated("evaluation_schedule") or "at intervals not stated"
     return (
-        f"validation metrics {rounds}, from the records of {clients:,} validation clients; "
-        f"{use} (metrics.csv, tensorboard/, plots/)"
+        f"validation metrics {rounds}, from the records of {clients:,} validation clients, who get "
+        f"no guarantee; {use} (metrics.csv, tensorboard/, plots/)"
     )
 
 
-def not_covered(records: RunRecords) -> list[str]:
-    """What ε does not speak of, one line each."""
+def not_covered(records: RunRecords, selected: Mapping[str, Any] | None) -> list[str]:
+    """Returns what ε does not speak of, one line each.
+
+    Args:
+      records: The run's records.
+      selected: What the report says of the hyperparameter search that the run belongs to, if any.
+    """
     run = records.run
     lines = [_schema_line(bool(run.required("data.schema_inferred"))), _cleaning_line(records)]
     unit = run.required("data.unit")
+    if rule_of(records.entries).trust == "local":
+        lines.append(
+            "That a client takes part in a round, and how many records it has: the server sees who "
+            "sends something, and a client without records sends nothing."
+        )
     lines += [
         "Vocabularies and encodings: none was learned from records beyond the schema's."
         if not run.required("data.schema_inferred")
         else "Vocabularies and encodings: the categories come from the inferred schema.",
-        "Choice of hyperparameters (learning rates, clip norm, rounds, model): how they were "
-        "chosen is not stated. If they were tuned on these records, each trial adds to ε.",
+        *_choice_lines(selected),
         "Validation and test clients: they get no guarantee. ε is about the "
         f"{run.required('data.split.train_clients'):,} training clients; the split is taken as "
         "fixed.",
@@ -115,6 +155,22 @@ def not_covered(records: RunRecords) -> list[str]:
         "Attacks on floating-point arithmetic and on the random generators (see Seeds).",
     ]
     return lines
+
+
+def _choice_lines(selected: Mapping[str, Any] | None) -> list[str]:
+    """How the hyperparameters were chosen, and what of that ε does not cover."""
+    if selected is None:
+        return [
+            "Choice of hyperparameters (learning rates, clip norm, rounds, model): how they were "
+            "chosen is not stated. If they were tuned on these records, each trial adds to ε."
+        ]
+    if not selected["chosen"]:
+        return [f"Choice of hyperparameters: {selected['statement']}"]
+    return [
+        f"Choice of hyperparameters by the search {selected['name']}: see the claim for ε of the "
+        "selection as a whole.",
+        *selected["conditions"],
+    ]
 
 
 def _schema_line(inferred: bool) -> str:

@@ -175,9 +175,12 @@ def _call_mismatches(
 
 
 def _update_multiplier(event: dp_accounting.DpEvent) -> float | None:
-    """The noise multiplier of the update: of the event, or of the first of several."""
+    """Noise on the update over the clip norm, of the event or of the first of several."""
     if isinstance(event, dp_accounting.ComposedDpEvent) and event.events:
         event = event.events[0]
+    if isinstance(event, dp_accounting.LaplaceDpEvent):
+        # Its multiplier is that of the scale, and the standard deviation is what is recorded.
+        return math.sqrt(2.0) * event.noise_multiplier
     return event.noise_multiplier if isinstance(event, dp_accounting.GaussianDpEvent) else None
 
 

@@ -4,14 +4,14 @@ A function of report.json alone. Upper bounds are printed rounded up; the full v
 report.json.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
+from fl_research.reports.markdown_accounting import accounting, evidence
+from fl_research.reports.markdown_blocks import Lines, bullets, table, value_text
 from fl_research.reports.wording import NOT_STATED, number
-
-Lines = list[str]
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -29,8 +29,8 @@ def render(report: Mapping[str, Any]) -> str:
         _not_covered(report),
         _mechanism(report),
         _sampling(report),
-        _accounting(report),
-        _evidence(report),
+        accounting(report),
+        evidence(report),
         _seeds(report),
         _utility(report),
         _data(report),
@@ -51,7 +51,8 @@ def _head(report: Mapping[str, Any]) -> Lines:
         "## 1. The claim",
         f"> **{privacy['sentence']}**",
         "",
-        *_bullets(privacy["plain_words"]),
+        *_selection(report["selection"]),
+        *bullets(privacy["plain_words"]),
         *_warnings(privacy["warnings"]),
     ]
     rows = [
@@ -64,7 +65,17 @@ def _head(report: Mapping[str, Any]) -> Lines:
         ("Status", run["status"].replace("_", " ")),
         ("Time", wording.seconds(run["seconds"])),
     ]
-    return [*lines, "", *_table(("At a glance", ""), rows)]
+    return [*lines, "", *table(("At a glance", ""), rows)]
+
+
+def _selection(selected: Mapping[str, Any] | None) -> Lines:
+    """ε of the hyperparameter search that chose this run."""
+    if selected is None:
+        return []
+    lines = [f"**Hyperparameter search.** {selected['statement']}", ""]
+    if selected["chosen"]:
+        lines += [f"Accounted by {selected['accounting']}.", ""]
+    return lines
 
 
 def _warnings(warnings: Sequence[str]) -> Lines:
@@ -105,12 +116,18 @@ def _adjacency(report: Mapping[str, Any]) -> Lines:
     ]
     if adjacency["sensitivity"] is None:
         return [*lines, "- L2 sensitivity: unbounded, nothing is clipped."]
-    return [
-        *lines,
-        f"- L2 sensitivity: {number(adjacency['sensitivity'])}, which is "
+    lines += [
+        f"- {adjacency['norm']} sensitivity: {number(adjacency['sensitivity'])}, which is "
         f"{number(adjacency['sensitivity_in_clips'])} times the clip norm "
         f"({adjacency['sensitivity_meaning']}).",
     ]
+    squared = adjacency["squared_sensitivity_of_all_rounds"]
+    if squared is not None:
+        lines.append(
+            "- The noise is correlated over rounds: what one client can move all planned rounds "
+            f"together by, relative to the fresh noise, is √{number(squared)} clip norms."
+        )
+    return lines
 
 
 def _released(report: Mapping[str, Any]) -> Lines:
@@ -120,10 +137,10 @@ def _released(report: Mapping[str, Any]) -> Lines:
     return [
         "## 5. What was released",
         "With noise; ε is about these:",
-        *_bullets(with_noise),
+        *bullets(with_noise),
         "",
         "Without noise; **ε does not cover these**:",
-        *_bullets(released["without_noise"]),
+        *bullets(released["without_noise"]),
     ]
 
 
@@ -132,10 +149,10 @@ def _not_covered(report: Mapping[str, Any]) -> Lines:
     public = report["declared_public"] or [NOT_STATED]
     return [
         "## 6. What the guarantee does not cover",
-        *_bullets(report["not_covered"]),
+        *bullets(report["not_covered"]),
         "",
         "Declared public:",
-        *_bullets(public),
+        *bullets(public),
     ]
 
 
@@ -165,13 +182,15 @@ def _mechanism(report: Mapping[str, Any]) -> Lines:
         ("Expected cohort size", number(mechanism["expected_cohort_size"])),
         ("Realised cohort size", realised),
         *(
-            (wording.sentence_case(name.replace("_", " ")), _value(value))
+            (wording.sentence_case(name.replace("_", " ")), value_text(value))
             for name, value in mechanism["parameters"].items()
             if name not in ("clip_norm", "noise_multiplier")
         ),
     ]
+    if metrics := mechanism["private_metrics"]:
+        rows.append(("Private metrics", value_text(metrics)))
     references = [f"{reference}." for reference in mechanism["references"]]
-    return ["## 7. Mechanism", *_table(("Setting", "Value"), rows), "", *_bullets(references)]
+    return ["## 7. Mechanism", *table(("Setting", "Value"), rows), "", *bullets(references)]
 
 
 def _span(values: Mapping[str, Any], missing: str) -> str:
@@ -196,7 +215,13 @@ def _sampling(report: Mapping[str, Any]) -> Lines:
         *([("Sampling rate", f"{rate:.6g}")] if rate is not None else []),
         *([("Cohort size", number(size))] if size is not None else []),
         ("Expected cohort size", number(sampling["expected_cohort_size"])),
+        *(
+            [("Probability in its group's turn", f"{sampling['turn_rate']:.6g}")]
+            if sampling["turn_rate"] is not None
+            else []
+        ),
         ("Seed", sampling["seed_policy"]),
+        ("Most rounds that a client can be in", number(sampling["most_participations"])),
         ("Highest number of rounds of any client", number(sampling["highest_participation"])),
         (
             "Smallest separation of two rounds of one client",
@@ -205,80 +230,12 @@ def _sampling(report: Mapping[str, Any]) -> Lines:
             else wording.count(separation, "round"),
         ),
     ]
-    return ["## 8. Sampling", *_table(("Setting", "Value"), rows)]
-
-
-def _accounting(report: Mapping[str, Any]) -> Lines:
-    """ε by every accountant side by side, and which one is the claim."""
-    accounting = report["accounting"]
-    lines = ["## 9. Accounting"]
-    if accounting["claim"] is None:
-        return [*lines, "No noise was added: no accountant gives a finite ε."]
-    rows = [
-        (
-            row["name"],
-            wording.accountant(row["accountant"]) if row["accountant"] else "",
-            "does not apply" if row["epsilon"] is None else rounded_up(row["epsilon"]),
-        )
-        for row in accounting["side_by_side"]
-    ]
-    zcdp = accounting["zero_concentrated"]
-    return [
-        *lines,
-        *_table(("Releases", "Accountant", "ε (rounded up)"), rows),
-        "",
-        f"The claim is {wording.accountant(accounting['claim'])}: {accounting['reason']}.",
-        "",
-        *(
-            f"- {wording.accountant(name)}: {text}."
-            for name, text in accounting["settings"].items()
-        ),
-        f"- zCDP: rho = {rounded_up(zcdp['rho'])}, for {zcdp['applies_to']}.",
-        "",
-        f"Projection for a larger population: {accounting['projection']}.",
-    ]
-
-
-def _evidence(report: Mapping[str, Any]) -> Lines:
-    """Ledger, noise self-test and audit, and the command that checks them."""
-    evidence = report["evidence"]
-    ledger, test = evidence["ledger"], evidence["noise_self_test"]
-    measured = "not run"
-    if test is not None:
-        measured = (
-            f"{'passed' if test['passed'] else '**FAILED**'}: declared standard deviation "
-            f"{number(test['declared_stddev'])}, measured {number(test['measured_stddev'])} on "
-            f"{number(test['values'])} values (a correct generator fails with probability "
-            f"{test['false_alarm_probability']:g})"
-        )
-    rows = [
-        ("Releases in the ledger", number(ledger["releases"])),
-        ("of these, repeated rounds (counted again)", number(ledger["repeated"])),
-        (
-            "Rounds started without a release (not counted)",
-            number(ledger["started_without_release"]),
-        ),
-        ("Times resumed", number(ledger["resumed"])),
-        ("Torn ledger lines recovered", number(ledger["recovered"])),
-        ("Hash of the last entry", f"`{ledger['head']}`"),
-        ("Noise self-test", measured),
-        ("Audit (lower bound of ε)", evidence["audit"]),
-    ]
-    return [
-        "## 10. Evidence",
-        *_table(("Evidence", "Value"), rows),
-        "",
-        "Check this report against the ledger, with FOLDER the folder that holds it:",
-        "",
-        f"    {evidence['verify']}",
-        "",
-        evidence["limits"],
-    ]
+    return ["## 8. Sampling", *table(("Setting", "Value"), rows)]
 
 
 def _seeds(report: Mapping[str, Any]) -> Lines:
     """What can be repeated, and what has to stay secret."""
-    return ["## 11. Seeds", *_bullets(report["seeds"]["statements"])]
+    return ["## 11. Seeds", *bullets(report["seeds"]["statements"])]
 
 
 def _utility(report: Mapping[str, Any]) -> Lines:
@@ -294,19 +251,20 @@ def _utility(report: Mapping[str, Any]) -> Lines:
         f"Primary metric: **{wording.metric(utility['primary_metric'])}**, on "
         f"{utility['split']} clients that were never trained on.",
         "",
-        *_table(columns, rows),
+        *table(columns, rows),
         "",
     ]
     if not utility["baselines"]:
         lines += ["Baselines: not run.", ""]
     lines += [
-        *_table(
+        *table(
             ("Over test clients", "10th percentile", "50th", "90th", "clients"),
             [_percentiles(name, values) for name, values in utility["per_client"].items()],
         ),
     ]
     for plot in report["plots"]:
-        lines += ["", f"![{plot['title']}]({plot['file']})"]
+        if plot["file"] != "plots/epsilon_curve.png":  # Shown under Accounting.
+            lines += ["", f"![{plot['title']}]({plot['file']})"]
     return lines
 
 
@@ -327,20 +285,20 @@ def _data(report: Mapping[str, Any]) -> Lines:
         f"{name.removesuffix('_clients')} {count:,}" for name, count in data["split"].items()
     )
     rows = [
-        ("Data set", _value(data["dataset"])),
-        ("Source", _value(data["source"])),
-        ("Terms of use", _value(data["terms"])),
+        ("Data set", value_text(data["dataset"])),
+        ("Source", value_text(data["source"])),
+        ("Terms of use", value_text(data["terms"])),
         ("Clients", f"{data['clients']:,} ({split})"),
         ("Examples, features", f"{data['examples']:,}, {number(data['features'])}"),
         ("Schema", "inferred from the data" if data["schema_inferred"] else "declared"),
         *(("Note", note) for note in data["notes"]),
         *((f"Cleaning: {rule}", number(count)) for rule, count in data["cleaning"].items()),
         *(
-            (wording.sentence_case(name.replace("_", " ")), _value(value))
+            (wording.sentence_case(name.replace("_", " ")), value_text(value))
             for name, value in report["model"].items()
         ),
     ]
-    return ["## Data and model", *_table(("", ""), rows)]
+    return ["## Data and model", *table(("", ""), rows)]
 
 
 def _repeat(report: Mapping[str, Any]) -> Lines:
@@ -348,38 +306,14 @@ def _repeat(report: Mapping[str, Any]) -> Lines:
     repeat = report["repeat"]
     rows = [
         ("Flags", f"`{repeat['flag_file']}` in this folder, works as `--flagfile`"),
-        ("Data checksum (sha256)", _value(repeat["data_sha256"])),
-        ("git commit", _value(repeat["git_commit"])),
-        ("Versions", _value(repeat["versions"])),
-        ("Machine", _value(repeat["machine"])),
+        ("Data checksum (sha256)", value_text(repeat["data_sha256"])),
+        ("git commit", value_text(repeat["git_commit"])),
+        ("Versions", value_text(repeat["versions"])),
+        ("Machine", value_text(repeat["machine"])),
     ]
     return [
         "## 13. How to repeat it",
         f"    {repeat['command']}",
         "",
-        *_table(("", ""), rows),
+        *table(("", ""), rows),
     ]
-
-
-def _value(value: Any) -> str:
-    """Any value of a record in one line."""
-    if value is None:
-        return NOT_STATED
-    if isinstance(value, Mapping):
-        parts = [f"{n} {'none' if item is None else _value(item)}" for n, item in value.items()]
-        return ", ".join(parts) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_value, value)) or "none"
-    return str(value)
-
-
-def _bullets(lines: Iterable[str]) -> Lines:
-    """A list."""
-    return [f"- {line}" for line in lines]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Lines:
-    """A Markdown table; bars in cells are escaped."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return [lines[0], f"|{'---|' * len(head)}", *lines[1:]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fl_research.privacy.rounding import rounded_up
-from fl_research.reports import wording
+from fl_research.reports import epsilon_curve_plot, wording
 from fl_research.run.durable_files import storage_errors
 from fl_research.run.record_files import MetricsRow
 
@@ -80,7 +80,12 @@ class Plot:
 
 
 def planned(
-    metrics: Sequence[MetricsRow], evaluation: Mapping[str, Any], *, target_epsilon: float | None
+    metrics: Sequence[MetricsRow],
+    evaluation: Mapping[str, Any],
+    *,
+    target_epsilon: float | None,
+    curve: Sequence[tuple[float, float]] = (),
+    delta: float | None = None,
 ) -> list[Plot]:
     """Returns the figures that these records allow, in the order of the report.
 
@@ -88,6 +93,8 @@ def planned(
       metrics: metrics.csv, one row a round, by round.
       evaluation: evaluation.json.
       target_epsilon: Drawn as a line over ε, where there is one.
+      curve: Pairs of δ and ε; empty where there is no guarantee.
+      delta: The δ of the claim, marked on the curve.
     """
     curves = evaluation.get("curves") or {}
     plots = []
@@ -113,6 +120,14 @@ def planned(
                 file="plots/clients.png",
                 title="Spread over clients",
                 drawn=lambda: _clients(evaluation, spread),
+            )
+        )
+    if curve and delta is not None:
+        plots.append(
+            Plot(
+                file="plots/epsilon_curve.png",
+                title="ε over δ of the whole run",
+                drawn=lambda: epsilon_curve_plot.figure(curve, delta),
             )
         )
     return plots

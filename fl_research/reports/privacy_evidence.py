@@ -1,4 +1,4 @@
-"""What ran and what it cost: mechanism, sampling, accounting, and the evidence for them.
+"""What ran: mechanism and sampling, and the evidence for them.
 
 The numbers come from the ledger's plan and releases. Where one can change from round to round (an
 adaptive clip, a Poisson cohort), its first and last or its lowest and highest value are stated.
@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from fl_research.data.client_sampling import sampling_from_dict
-from fl_research.privacy import events
-from fl_research.privacy.accountants import ACCOUNTANT_DESCRIPTIONS
+from fl_research.privacy.composition import turn_rate
 from fl_research.privacy.ledger import Entry, payloads
-from fl_research.privacy.spending import Spending, releases_of
+from fl_research.privacy.spending import Spending, releases_of, rule_of, sampling_of
 from fl_research.reports import wording
 from fl_research.reports.run_records import RunRecords
 
 VERIFY_COMMAND = "python -m experiments.verify_report --run=FOLDER"
 
 _SAMPLERS = {
+    "min_separation": "the clients are dealt out into as many groups as the separation has rounds; "
+    "in its group's turn each client is drawn on its own, with the same probability",
     "poisson": "each training client is drawn for a round on its own, with the same probability",
     "fixed_size": "each round draws the same number of training clients, without replacement",
     "full": "every training client takes part in every round; nothing is drawn",
@@ -35,6 +36,7 @@ def mechanism(records: RunRecords) -> dict[str, Any]:
         "name": plan.required("mechanism"),
         "parameters": details.get("parameters") or {},
         "references": details.get("references") or [],
+        "private_metrics": details.get("private_metrics"),
         "clip_norm": _first_last([payload.get("clip_norm") for payload in released]),
         "noise_multiplier": details.get("noise_multiplier"),
         "least_noise_multiplier_released": _least_multiplier(records.entries),
@@ -55,11 +57,14 @@ def sampling(records: RunRecords) -> dict[str, Any]:
     """The sampler that ran, its seed, and how often clients took part."""
     declared = dict(records.plan.required("sampling"))
     name = declared.pop("name")
+    sampler = sampling_of(records.entries)
     return {
         "name": name,
         "meaning": _SAMPLERS.get(name, wording.NOT_STATED),
         **declared,
-        "expected_cohort_size": sampling_from_dict({"name": name, **declared}).expected_cohort_size,
+        "expected_cohort_size": sampler.expected_cohort_size,
+        "turn_rate": turn_rate(sampler) if name == "min_separation" else None,
+        "most_participations": sampler.most_participations(records.plan.required("rounds_planned")),
         "seed_policy": "nothing is drawn"
         if name == "full"
         else "drawn anew for each round from (--seed, round); must be secret, see Seeds"
@@ -67,27 +72,6 @@ def sampling(records: RunRecords) -> dict[str, Any]:
         else "drawn anew for each round from (secret seed, round), see Seeds",
         "highest_participation": records.run.required("participation.highest"),
         "smallest_separation": records.run.stated("participation.smallest_separation"),
-    }
-
-
-def accounting(records: RunRecords, spent: Spending) -> dict[str, Any]:
-    """ε by every accountant that applies, side by side, and which one is the claim."""
-    section: dict[str, Any] = {
-        "library": f"dp-accounting {records.run.stated('versions.dp-accounting') or ''}".strip(),
-        "claim": None,
-        "reason": None,
-        "side_by_side": [],
-        "settings": dict(ACCOUNTANT_DESCRIPTIONS),
-        "zero_concentrated": None,
-        "projection": "not asked for",
-    }
-    if not spent.private:
-        return section
-    return section | {
-        "claim": spent.claim.accountant,
-        "reason": spent.claim.reason,
-        "side_by_side": _side_by_side(spent),
-        "zero_concentrated": _zero_concentrated(records, spent),
     }
 
 
@@ -108,44 +92,15 @@ def evidence(records: RunRecords, spent: Spending) -> dict[str, Any]:
         "who can write the folder can write a new ledger. Keep the hash of the last entry "
         "somewhere else to notice that.",
         "noise_self_test": records.evaluation.stated("noise_self_test"),
-        "audit": "not run",
-    }
-
-
-def _side_by_side(spent: Spending) -> list[dict[str, Any]]:
-    """Rows of the comparison: as run, the other accountants, without amplification."""
-    others = [
-        ("as run", name, epsilon)
-        for name, epsilon in spent.epsilon_by_accountant.items()
-        if name != spent.claim.accountant
-    ]
-    unsampled = spent.epsilon_without_amplification
-    rows = [
-        ("as run (the claim)", spent.claim.accountant, spent.claim.epsilon),
-        *others,
-        ("without amplification by sampling (cohorts known)", None, unsampled),
-    ]
-    return [
-        {"name": name, "accountant": accountant, "epsilon": epsilon}
-        for name, accountant, epsilon in rows
-    ]
-
-
-def _zero_concentrated(records: RunRecords, spent: Spending) -> dict[str, Any]:
-    """zCDP of the releases; it has no amplification by sampling (Bun and Steinke 2016)."""
-    return {
-        "rho": spent.zcdp_rho,
-        "applies_to": "the run as it was"
-        if records.plan.required("sampling.name") == "full"
-        else "the releases without amplification by sampling only",
+        "audit": records.evaluation.stated("audit"),
     }
 
 
 def _least_multiplier(entries: Sequence[Entry]) -> float | None:
     """The smallest noise multiplier that any release emitted."""
+    rule = rule_of(entries)
     return min(
-        (events.effective_noise_multiplier(release.event) for release in releases_of(entries)),
-        default=None,
+        (rule.noise_multiplier(release.event) for release in releases_of(entries)), default=None
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from fl_research.privacy import accounting
 from fl_research.privacy.rounding import rounded_up
-from fl_research.privacy.spending import Spending
+from fl_research.privacy.spending import Spending, rule_of, sampling_of
 from fl_research.reports import wording
+from fl_research.reports.person import person_statement
 from fl_research.reports.run_records import RunRecords
 from fl_research.run import cohort_seed
 
@@ -27,10 +28,18 @@ _RELATIONS = {
     "add_or_remove_one": "two data sets are neighbours if one is the other with {unit} added or "
     "removed",
     "replace_one": "two data sets are neighbours if they are of one size and differ in {unit}",
+    "zero_out": "two data sets are neighbours if one is the other with the data of {unit} taken "
+    "out; its place stays, and with it all that follows from how many there are",
 }
 _HYPOTHESES = {
-    "add_or_remove_one": "{unit} was or was not among the training clients",
-    "replace_one": "{unit} and not a given other was among the training clients",
+    "add_or_remove_one": "{unit} was or was not in the training data",
+    "replace_one": "{unit} and not a given other was in the training data",
+    "zero_out": "the data of {unit} was or was not in the training data",
+}
+_RELEASED = {
+    "central": "the model of every round ({releases}) and so of the final model",
+    "local": "all that a client sends to the server in {releases}, and so of every model that is "
+    "made from it",
 }
 
 
@@ -44,7 +53,7 @@ def privacy(records: RunRecords, spent: Spending) -> dict[str, Any]:
     Raises:
       InputError: A record does not state what the sentence needs.
     """
-    unit = records.run.required("data.unit")
+    unit = unit_of(records)
     section = {
         "guarantee": spent.private,
         "sentence": NO_GUARANTEE,
@@ -73,13 +82,12 @@ def _claim(records: RunRecords, spent: Spending, unit: str) -> dict[str, Any]:
     return {
         "sentence": (
             f"(ε, δ)-DP with ε = {rounded_up(epsilon)}, δ = {wording.probability(delta)}, "
-            f"for {unit}, under {wording.relation(spent.relation)}, for the release of the model "
-            f"of every round ({wording.count(spent.releases, 'release')}) and so of the final "
-            "model."
+            f"for {unit}, under {wording.relation(spent.relation)}, for the release of "
+            f"{_released(records, spent)}."
         ),
         "plain_words": [
             *_plain_words(unit, spent.relation, factor, rate),
-            *_reliance(records, spent),
+            *_reliance(spent),
         ],
         "epsilon": epsilon,
         "delta": delta,
@@ -91,6 +99,26 @@ def _claim(records: RunRecords, spent: Spending, unit: str) -> dict[str, Any]:
         "false_positive_rate": FALSE_POSITIVE_RATE,
         "true_positive_rate_at_most": rate,
     }
+
+
+def unit_of(records: RunRecords) -> str:
+    """Returns what the guarantee is for: the unit of the plan, such as "one customer".
+
+    Args:
+      records: The run's records.
+    """
+    return str(records.plan.stated("unit") or records.run.required("data.unit"))
+
+
+def _released(records: RunRecords, spent: Spending) -> str:
+    """What the guarantee is about."""
+    trust = rule_of(records.entries).trust
+    released = _RELEASED[trust].format(
+        releases=wording.count(spent.releases, "round" if trust == "local" else "release")
+    )
+    if records.plan.stated("details.private_metrics"):
+        released += ", and of the noised training metrics of every round"
+    return released
 
 
 def _plain_words(unit: str, relation: str, factor: float, rate: float) -> list[str]:
@@ -108,14 +136,21 @@ def _plain_words(unit: str, relation: str, factor: float, rate: float) -> list[s
     ]
 
 
-def _reliance(records: RunRecords, spent: Spending) -> list[str]:
-    """How much of the claim rests on nobody knowing who was in a cohort."""
-    if records.plan.required("sampling.name") == "full":
-        return []
+def _reliance(spent: Spending) -> list[str]:
+    """How much of the claim rests on nobody knowing who was drawn."""
+    if not spent.amplified:
+        return [
+            "This relies on no secret but the noise: who took part in which round may be known."
+        ]
     unsampled = rounded_up(spent.epsilon_without_amplification)
+    drawn = (
+        "which record was in which step"
+        if spent.unit == "record"
+        else ("who took part in which round")
+    )
     return [
-        "This relies on nobody learning who took part in which round; for someone who does, ε is "
-        f"{unsampled} (see Seeds)."
+        f"This relies on nobody learning {drawn}; for someone who does, ε is {unsampled} (see "
+        "Seeds)."
     ]
 
 
@@ -163,17 +198,38 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
     return lines
 
 
-def setting(records: RunRecords) -> dict[str, Any]:
-    """Central, local or distributed, and who is trusted with what."""
-    sampler = records.plan.required("sampling.name")
-    return {
+_TRUST = {
+    "central": {
         "model": "central; federated training simulated on one party's machines",
         "trusted_party": "The party that runs this program is trusted with everything: it holds "
         "all raw records, sees every client's update, and knows the seeds, the cohorts and the "
         "noise. There is no secure aggregation and no noise at the clients.",
-        "attacker": "Sees every release listed below, knows this program and its settings but for "
-        "the seeds, and may know all records but those of one unit. Does not know the noise"
-        + ("." if sampler == "full" else ", nor which clients were in which cohort."),
+    },
+    "local": {
+        "model": "local; the server is not trusted. Federated training simulated on one party's "
+        "machines",
+        "trusted_party": "Nobody but the client itself would be trusted: what a client sends is "
+        "noised before it leaves. In this simulation the clients are part of one program, so the "
+        "party that runs it holds all raw records and draws the clients' noise; the guarantee is "
+        "the one that real clients would have against their server.",
+    },
+}
+_SEES = {
+    "central": "Sees every release listed below.",
+    "local": "Is the server, or anybody who sees what clients send to it.",
+}
+
+
+def setting(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """Central, local or distributed, and who is trusted with what."""
+    rule = rule_of(records.entries)
+    hidden = ", nor which clients were in which cohort" if spent.amplified else ""
+    if rule.unit == "record":
+        hidden = ", nor which records were in which step"
+    return {
+        **_TRUST[rule.trust],
+        "attacker": _SEES[rule.trust] + " Knows this program and its settings but for the seeds, "
+        f"and may know all records but those of one unit. Does not know the noise{hidden}.",
         "simulation": "Clients are groups of records on the same machines, not separate devices; "
         "what a network, a device or a server operator could see is not part of this statement.",
     }
@@ -182,41 +238,84 @@ def setting(records: RunRecords) -> dict[str, Any]:
 def unit(records: RunRecords) -> dict[str, Any]:
     """The unit of privacy and how much one unit can contribute."""
     run = records.run
+    rule = rule_of(records.entries)
     cap = run.stated("data.max_rows_per_client")
     clip = records.plan.stated("details.clip_norm")
+    contains = run.required("data.unit_contains")
+    if rule.unit == "record":
+        contains = f"one row; a client holds {contains}, and its other rows are not part of it"
     return {
-        "unit": run.required("data.unit"),
-        "contains": run.required("data.unit_contains"),
+        "unit": unit_of(records),
+        "protected": rule.unit,
+        "contains": contains,
         "max_rows_per_client": cap,
         "largest_client_rows": run.stated("data.largest_client_rows"),
         "bound": [
             "rows: no cap"
             if cap is None
             else f"rows: at most {cap:,} a client; a client with more keeps a random choice",
-            "update: not bounded"
-            if clip is None
-            else "update: the L2 norm of a client's whole update is clipped before it is added; "
-            "this is what bounds the contribution, however many rows a client has",
-            "rounds: each round in which a client takes part is accounted for",
+            "update: not bounded" if clip is None else _bound_of_update(records, rule.unit),
+            "rounds: " + _bound_of_rounds(records),
         ],
-        "several_clients": "The guarantee is for one client of the data. A person whose records "
-        "are spread over several clients is protected less: by group privacy, k clients together "
-        "have about k times ε.",
+        "several_clients": person_statement(records),
     }
+
+
+def _bound_of_update(records: RunRecords, protected: str) -> str:
+    """What one unit can contribute to a release or a step."""
+    if protected == "record":
+        return (
+            "gradient: the L2 norm of each record's own gradient is clipped before it is added; a "
+            "client's update as a whole is not bounded, and the client is not protected as such"
+        )
+    norm = records.plan.stated("details.parameters.norm_of_clip") or "L2"
+    return (
+        f"update: the {norm} norm of a client's whole update is clipped before it is added; this "
+        "is what bounds the contribution, however many rows a client has"
+    )
+
+
+def _bound_of_rounds(records: RunRecords) -> str:
+    """In how many rounds one client can take part."""
+    sampling = sampling_of(records.entries)
+    most = sampling.most_participations(records.plan.required("rounds_planned"))
+    if sampling.separation > 1:
+        return (
+            f"a client takes part at most once in any {sampling.separation} rounds in a row, and "
+            f"so in {wording.count(most, 'round')} at most; the sampler makes sure of it"
+        )
+    return "each round in which a client takes part is accounted for"
 
 
 def adjacency(records: RunRecords, spent: Spending) -> dict[str, Any]:
     """The neighbouring relation and the sensitivity that follows from it."""
-    meaning = _RELATIONS[spent.relation].format(unit=records.run.required("data.unit"))
+    meaning = _RELATIONS[spent.relation].format(unit=unit_of(records))
     clip = records.plan.stated("details.clip_norm")
     return {
         "relation": spent.relation,
         "meaning": meaning,
         "sensitivity_in_clips": spent.sensitivity_in_clips if clip is not None else None,
         "sensitivity": None if clip is None else spent.sensitivity_in_clips * clip,
-        "sensitivity_meaning": "largest L2 distance between the noised sums of two neighbours, "
-        "before noise, at the initial clip norm",
+        "norm": records.plan.stated("details.parameters.norm_of_clip") or "L2",
+        "sensitivity_meaning": _sensitivity_meaning(records),
+        "squared_sensitivity_of_all_rounds": records.plan.stated(
+            "details.parameters.squared_sensitivity_of_all_rounds"
+        ),
     }
+
+
+def _sensitivity_meaning(records: RunRecords) -> str:
+    """What the sensitivity is a distance of."""
+    of = {
+        ("central", "client"): "the sums of one round of two neighbours",
+        ("local", "client"): "what one client sends in one round for any two data sets of its own",
+        ("local", "record"): "a step's sums of gradients of two neighbours",
+    }
+    rule = rule_of(records.entries)
+    return (
+        f"largest distance between {of[rule.trust, rule.unit]}, before noise, at the initial clip "
+        "norm"
+    )
 
 
 def seeds(records: RunRecords, spent: Spending) -> dict[str, Any]:
@@ -237,7 +336,7 @@ def seeds(records: RunRecords, spent: Spending) -> dict[str, Any]:
             "published noise seed VOIDS the claim: whoever knows it can take the noise off. For a "
             "real release run without one."
         )
-        lines += _secrecy(records)
+        lines += _secrecy(records, spent)
     elif noise_seed is None:
         lines.append(
             "No noise was drawn. The cohorts come from fresh entropy; with --noise_seed they "
@@ -246,10 +345,15 @@ def seeds(records: RunRecords, spent: Spending) -> dict[str, Any]:
     return {"seed": seed, "noise_seed_given": noise_seed is not None, "statements": lines}
 
 
-def _secrecy(records: RunRecords) -> list[str]:
+def _secrecy(records: RunRecords, spent: Spending) -> list[str]:
     """What an attacker must not know, and attacks that are left out."""
     lines = []
-    if records.plan.required("sampling.name") != "full":
+    if rule_of(records.entries).unit == "record":
+        lines.append(
+            "Which record is in which step follows from the secret noise key. Amplification by "
+            "sampling holds only while that stays unknown."
+        )
+    elif spent.amplified:
         lines.append(
             "The cohorts are drawn from --seed, because a noise seed was given. Amplification by "
             "sampling holds only while the cohorts stay secret; this report, run.json, flags.txt "

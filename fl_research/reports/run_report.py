@@ -1,27 +1,32 @@
-"""Builds the report of a run: report.json, report.md and the plots.
+"""Builds the report of a run: report.json, report.md, report.html and the plots.
 
-The content of report.json is a function of ledger.jsonl, run.json, metrics.csv and evaluation.json;
-report.md is a function of report.json. So anybody can build both again and compare. What a report
+The content of report.json is a function of ledger.jsonl, run.json, metrics.csv, evaluation.json,
+and search.jsonl where a hyperparameter search chose the run; report.md is a function of report.json,
+report.html of report.json and the plots. So anybody can build them again and compare. What a report
 must state follows Ponomareva et al. 2023, "How to DP-fy ML", and NIST SP 800-226.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fl_research.privacy.spending import Spending, spending_of
 from fl_research.reports import (
     disclosures,
+    html,
     markdown,
     plots,
+    privacy_accounting,
     privacy_evidence,
     privacy_statement,
     run_records,
+    selection,
 )
 from fl_research.reports.run_records import RunRecords
 from fl_research.run.durable_files import write_atomically
 from fl_research.run.record_files import plain_json
-from fl_research.run.run_directory import FLAGS, REPORT_JSON, REPORT_MARKDOWN
+from fl_research.run.run_directory import FLAGS, REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN
 
 
 def build(folder: Path) -> dict[str, Any]:
@@ -39,15 +44,18 @@ def build(folder: Path) -> dict[str, Any]:
       LedgerError: The chain of the ledger is broken, or its entries contradict each other.
     """
     records = run_records.read(Path(folder))
-    return build_from(records, spending_of(records.entries))
+    return build_from(records, spending_of(records.entries), selection.section(Path(folder)))
 
 
-def build_from(records: RunRecords, spent: Spending) -> dict[str, Any]:
+def build_from(
+    records: RunRecords, spent: Spending, selected: dict[str, Any] | None
+) -> dict[str, Any]:
     """Builds the content of report.json from records that were read already.
 
     Args:
       records: The run's records.
       spent: What the releases in their ledger cost.
+      selected: From `selection.section`.
 
     Raises:
       InputError: A record does not state what a report must state.
@@ -55,15 +63,16 @@ def build_from(records: RunRecords, spent: Spending) -> dict[str, Any]:
     sections = {
         "title": records.run.required("use_case"),
         "privacy": privacy_statement.privacy(records, spent),
-        "setting": privacy_statement.setting(records),
+        "selection": selected,
+        "setting": privacy_statement.setting(records, spent),
         "unit": privacy_statement.unit(records),
         "adjacency": privacy_statement.adjacency(records, spent),
         "released": disclosures.released(records, private=spent.private),
-        "not_covered": disclosures.not_covered(records),
+        "not_covered": disclosures.not_covered(records, selected),
         "declared_public": disclosures.declared_public(records),
         "mechanism": privacy_evidence.mechanism(records),
         "sampling": privacy_evidence.sampling(records),
-        "accounting": privacy_evidence.accounting(records, spent),
+        "accounting": privacy_accounting.accounting(records, spent),
         "evidence": privacy_evidence.evidence(records, spent),
         "seeds": privacy_statement.seeds(records, spent),
         "utility": _utility(records),
@@ -71,13 +80,16 @@ def build_from(records: RunRecords, spent: Spending) -> dict[str, Any]:
         "model": _model(records),
         "run": _run(records),
         "repeat": _repeat(records),
-        "plots": [{"file": plot.file, "title": plot.title} for plot in _plots(records)],
     }
+    curve = sections["accounting"]["curve"]
+    sections["plots"] = [
+        {"file": plot.file, "title": plot.title} for plot in _plots(records, curve)
+    ]
     return plain_json(sections)
 
 
 def write(folder: Path) -> dict[str, Any]:
-    """Writes report.json, report.md and plots/ into a run's folder.
+    """Writes report.json, report.md, report.html and plots/ into a run's folder.
 
     Args:
       folder: The run's folder.
@@ -91,10 +103,11 @@ def write(folder: Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     records = run_records.read(folder)
-    report = build_from(records, spending_of(records.entries))
-    plots.draw(folder, _plots(records))
+    report = build_from(records, spending_of(records.entries), selection.section(folder))
+    plots.draw(folder, _plots(records, report["accounting"]["curve"]))
     write_atomically(folder / REPORT_JSON, to_json(report))
     write_atomically(folder / REPORT_MARKDOWN, markdown.render(report))
+    write_atomically(folder / REPORT_HTML, html.render(report, folder))
     return report
 
 
@@ -103,12 +116,14 @@ def to_json(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plots(records: RunRecords) -> list[plots.Plot]:
+def _plots(records: RunRecords, curve: Sequence[tuple[float, float]]) -> list[plots.Plot]:
     """The figures that the records allow."""
     return plots.planned(
         records.metrics,
         records.evaluation.values,
         target_epsilon=records.plan.stated("target_epsilon"),
+        curve=curve,
+        delta=records.plan.stated("delta"),
     )
 
 

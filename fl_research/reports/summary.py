@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fl_research.reports import wording
 from fl_research.run.record_files import read_json
-from fl_research.run.run_directory import REPORT_JSON, REPORT_MARKDOWN
+from fl_research.run.run_directory import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN
 
 Rows = list[tuple[str, str]]
 
@@ -32,6 +32,7 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     rows = _figures(report)
     paths = [
         ("report", str(folder / REPORT_MARKDOWN)),
+        ("to read or print", str(folder / REPORT_HTML)),
         ("plots", str(folder / "plots")),
         ("check it", f"python -m experiments.verify_report --run={folder}"),
     ]

@@ -18,7 +18,15 @@ from fl_research.errors import InputError
 from fl_research.privacy.ledger import Entry, LedgerError, payloads, read_ledger
 from fl_research.privacy.rounding import rounded_up
 from fl_research.privacy.spending import Spending, plan_of, spending_of
-from fl_research.reports import ledger_checks, markdown, run_records, run_report, wording
+from fl_research.reports import (
+    html,
+    ledger_checks,
+    markdown,
+    run_records,
+    run_report,
+    selection,
+    wording,
+)
 from fl_research.reports.ledger_checks import Mismatch
 from fl_research.reports.run_records import RunRecords
 from fl_research.run.record_files import read_json
@@ -27,13 +35,14 @@ from fl_research.run.run_directory import (
     FLAGS,
     LEDGER,
     METRICS,
+    REPORT_HTML,
     REPORT_JSON,
     REPORT_MARKDOWN,
     RUN,
 )
 
 RECORDS = (FLAGS, RUN, EVALUATION)
-REPORTS = (REPORT_JSON, REPORT_MARKDOWN)
+REPORTS = (REPORT_JSON, REPORT_MARKDOWN, REPORT_HTML)
 
 # ε comes out of Fourier transforms, whose last digits depend on the processor; all other numbers
 # are copied or come from plain arithmetic and must be equal.
@@ -147,7 +156,16 @@ def _checks(run: _Run) -> Iterator[tuple[str, Callable[[], str], Callable[[], It
     yield "metrics.csv", lambda: "rounds of the ledger", lambda: _row_mismatches(run)
     yield "epsilon", lambda: _spent(run.spent), lambda: _epsilon_mismatches(run)
     yield "report.json", lambda: "as built again", lambda: _report_mismatches(run)
-    yield "report.md", lambda: "as rendered again", lambda: _markdown_mismatches(run)
+    yield (
+        "report.md",
+        lambda: "as rendered again",
+        lambda: _line_mismatches(run, REPORT_MARKDOWN, markdown.render(run.report)),
+    )
+    yield (
+        "report.html",
+        lambda: "as rendered again, plots included",
+        lambda: _line_mismatches(run, REPORT_HTML, html.render(run.report, run.folder)),
+    )
 
 
 def _check(
@@ -242,7 +260,7 @@ def _epsilon_mismatches(run: _Run) -> Iterator[Mismatch]:
 def _report_mismatches(run: _Run) -> Iterator[Mismatch]:
     """Builds report.json again and compares it value by value, and its form."""
     text = (run.folder / REPORT_JSON).read_text(encoding="utf-8")
-    rebuilt = run_report.build_from(run.records, run.spent)
+    rebuilt = run_report.build_from(run.records, run.spent, selection.section(run.folder))
     if text == run_report.to_json(rebuilt):
         return
     found = list(itertools.islice(_differences(rebuilt, run.report, ""), _MOST_LINES))
@@ -251,13 +269,13 @@ def _report_mismatches(run: _Run) -> Iterator[Mismatch]:
         yield Mismatch(where="report.json", expected="the program's layout", found="another")
 
 
-def _markdown_mismatches(run: _Run) -> Iterator[Mismatch]:
-    """Renders report.md again from report.json, which another check compares."""
-    expected = markdown.render(run.report).split("\n")
-    found = (run.folder / REPORT_MARKDOWN).read_bytes().decode("utf-8").split("\n")
-    for number, (one, other) in enumerate(itertools.zip_longest(expected, found), start=1):
+def _line_mismatches(run: _Run, name: str, rendered: str) -> Iterator[Mismatch]:
+    """Compares a file with what is rendered from report.json, which another check compares."""
+    found = (run.folder / name).read_bytes().decode("utf-8").split("\n")
+    pairs = itertools.zip_longest(rendered.split("\n"), found)
+    for number, (one, other) in enumerate(pairs, start=1):
         if one != other:
-            yield _mismatch(f"report.md line {number}", one, other)
+            yield _mismatch(f"{name} line {number}", one, other)
             return
 
 

@@ -25,11 +25,14 @@ _BASELINES = {
 _RELATIONS = {
     "add_or_remove_one": "add-or-remove-one",
     "replace_one": "replace-one",
+    "zero_out": "zero-out",
 }
 _ACCOUNTANTS = {
     "pld": "PLD",
     "rdp": "RDP",
     "rdp_classic": "RDP, classic conversion",
+    "basic": "basic composition",
+    "advanced": "advanced composition",
 }
 
 

@@ -37,6 +37,7 @@ TENSORBOARD = "tensorboard"
 LOG = "run.log"
 REPORT_JSON = "report.json"
 REPORT_MARKDOWN = "report.md"
+REPORT_HTML = "report.html"
 _LOCK = ".lock"
 
 

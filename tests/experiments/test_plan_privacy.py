@@ -11,6 +11,7 @@ from typing import Any
 import dp_accounting
 import pytest
 from absl.testing import flagsaver
+from rich.console import Console
 
 from experiments import plan_privacy
 from fl_research.errors import InputError
@@ -129,7 +130,7 @@ def test_the_table_says_what_the_json_says(run: Callable[..., str]) -> None:
     setting = {"sampling_rate": 0.02, "delta": 1e-5, "noise_multiplier": 1.0, "rounds": 50}
     text, given = run(**setting), json.loads(run(format="json", **setting))
     for value in given["epsilon"].values():
-        assert rounded_up(value, 6) in text
+        assert ("does not apply" if value is None else rounded_up(value, 6)) in text
     assert "add_or_remove_one" in text and "orders 1.1 to 10.9" in text
 
 
@@ -150,6 +151,18 @@ def test_the_table_says_what_the_json_says(run: Callable[..., str]) -> None:
         ({"noise_multiplier": -1.0}, "noise_multiplier=-1.0"),
         ({"noise_multiplier": float("nan")}, "noise_multiplier=nan"),
         ({"target_epsilon": -1.0}, "target_epsilon=-1.0"),
+        ({"mechanism": "none"}, "no guarantee to plan"),
+        ({"mechanism": "unknown"}, "mechanism='unknown' is unknown"),
+        ({"bands": 3}, "--bands=3 belongs to --mechanism=banded_matrix_factorization"),
+        ({"restart_every": 3}, "--restart_every=3 belongs to --mechanism=tree_aggregation"),
+        ({"batch_size": 4}, "--batch_size=4 belongs to --mechanism=client_dpsgd"),
+        ({"rows_per_client": ["9"]}, "--rows_per_client=9 belongs to --mechanism=client_dpsgd"),
+        ({"clip_norm": 2.0}, "--clip_norm=2.0 changes nothing"),
+        ({"min_separation": 5}, "min_separation=5 does not go with sampling='poisson'"),
+        ({"mechanism": "tree_aggregation"}, "use sampling='min_separation'"),
+        ({"mechanism": "client_dpsgd"}, "--rows_per_client= says no number"),
+        ({"mechanism": "client_dpsgd", "rows_per_client": ["9", "x"]}, "--rows_per_client=9,x"),
+        ({"plot": "plan.gif"}, "plot=plan.gif"),
         (
             {"clients_per_round": 1e3, "target_epsilon": 1e-9, "noise_multiplier": None},
             "out of reach",
@@ -168,6 +181,115 @@ def test_wrong_input_is_named(changes: dict[str, Any], says: str) -> None:
     with flagsaver.flagsaver(**setting | changes), pytest.raises(InputError) as raised:
         plan_privacy.main(["plan_privacy"])
     assert says in str(raised.value) and "\n" not in str(raised.value)
+
+
+MECHANISMS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"mechanism": "adaptive_gaussian"}, "add_or_remove_one", "central", "client"),
+    ({"mechanism": "laplace"}, "add_or_remove_one", "central", "client"),
+    ({"mechanism": "local_gaussian"}, "replace_one", "local", "client"),
+    (
+        {"mechanism": "client_dpsgd", "rows_per_client": ["20", "80"], "local_steps": 2},
+        "add_or_remove_one",
+        "local",
+        "record",
+    ),
+    *(
+        (
+            {"sampling": "min_separation", "min_separation": 8, "mechanism": name} | settings,
+            "zero_out",
+            "central",
+            "client",
+        )
+        for name, settings in (
+            ("tree_aggregation", {"restart_every": 8}),
+            ("banded_matrix_factorization", {"bands": 4}),
+            ("buffered_toeplitz", {"buffers": 2}),
+        )
+    ),
+]
+
+
+@pytest.mark.slow  # Three accountings and a calibration for each mechanism.
+@pytest.mark.parametrize(("flags", "relation", "trust", "unit"), MECHANISMS)
+def test_every_mechanism_finds_its_noise_and_says_what_it_protects(
+    run: Callable[..., str], flags: dict[str, Any], relation: str, trust: str, unit: str
+) -> None:
+    setting = {"population": 1000, "clients_per_round": 50.0, "rounds": 20, "delta": 1e-5, **flags}
+    needed = json.loads(run(format="json", target_epsilon=3.0, **setting))
+    noise, mechanism = needed["noise_multiplier"], flags["mechanism"]
+    assert 2.99 < needed["claim"]["epsilon"] <= 3.0
+    assert (needed["neighboring_relation"], needed["trust"], needed["unit"]) == (
+        relation,
+        trust,
+        unit,
+    )
+    assert (needed["prefix_rmse"] is None) == (mechanism == "client_dpsgd")
+    assert (needed["squared_sensitivity"] is None) == (relation != "zero_out")
+    # The found noise leaves room of one part in a million for rounding.
+    again = json.loads(run(format="json", noise_multiplier=noise, target_epsilon=3.0, **setting))
+    assert again["claim"]["epsilon"] == pytest.approx(needed["claim"]["epsilon"], rel=1e-9)
+    assert again["rounds_within_target"] == 20
+    less = json.loads(run(format="json", noise_multiplier=0.8 * noise, **setting))
+    assert less["claim"]["epsilon"] > 3.0
+    text = run(noise_multiplier=noise, **setting)
+    assert mechanism in text and f"each {unit}" in text and f"{trust}:" in text
+
+
+@pytest.mark.slow  # All mechanisms are calibrated at nine epsilons: ten seconds.
+def test_the_plot_is_drawn_and_its_curves_are_in_the_answer(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    setting = {
+        "population": 1000,
+        "clients_per_round": 50.0,
+        "rounds": 20,
+        "delta": 1e-5,
+        "noise_multiplier": 1.0,
+        "plot": str(tmp_path / "plan.png"),
+    }
+    given = json.loads(run(format="json", **setting))
+    assert given["plot"] == setting["plot"]
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    lines = given["curves"]["error_at_equal_epsilon"]["mechanisms"]
+    assert {line["mechanism"] for line in lines} == {
+        "gaussian",
+        "local_gaussian",
+        "tree_aggregation",
+        "banded_matrix_factorization",
+        "buffered_toeplitz",
+    }
+    text = run(**setting)
+    assert "drawn: " in text and all(line["label"] in text for line in lines)
+
+
+def test_a_flag_of_a_run_on_the_command_line_is_one_line() -> None:
+    result = command("--population=100", "--model=mlp", "--delta=1e-5")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == "error: --model=mlp changes nothing in a plan; leave it out\n"
+
+
+def test_the_bar_counts_what_is_done_and_nothing_shows_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import privacy_tables
+
+    monkeypatch.setattr(privacy_tables, "_PATIENCE_SECONDS", 0.01)
+    with privacy_tables.slow_steps(3) as step:
+        for label in ("one", "two", "three"):
+            step(label)
+            time.sleep(0.02)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(
+        privacy_tables,
+        "Console",
+        lambda file: Console(file=file, force_terminal=True, width=80),
+    )
+    with privacy_tables.slow_steps(3) as step:
+        for label in ("one", "two", "three"):
+            step(label)
+            time.sleep(0.2)
+    shown = capsys.readouterr().err
+    assert "0/3" in shown and "2/3" in shown and "three" in shown
 
 
 def test_a_large_delta_is_warned_of_outside_the_json() -> None:
@@ -205,7 +327,7 @@ def test_published_values_are_printed_and_a_wrong_one_fails(
 
     assert main(chosen) == 0
     text = capsys.readouterr().out
-    assert "1.2585748" in text and "needs matrix mechanism (later)" in text
+    assert "1.2585748" in text and "3.4240074" in text and "later" not in text
     assert main([row.replace("1.26", "1.36") for row in chosen]) == 1
     assert "OUT OF TOLERANCE" in capsys.readouterr().out
 

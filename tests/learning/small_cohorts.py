@@ -12,6 +12,7 @@ import tensorflow_privacy as tfp
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.data.client_data import ClientData
 from fl_research.data.client_sampling import FullParticipation
+from fl_research.learning.aggregation import update_specs
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.learning_process import build_learning_process
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
@@ -49,13 +50,34 @@ def blocks(
     return cut_into_blocks(data, cohort, num_blocks=num_blocks, seed=3, round_number=round_number)
 
 
-def query(mechanism: str, *, population: int, weighting: str = "uniform", **config: Any) -> Any:
-    """The query of a mechanism under full participation, with a fixed noise key."""
+def query(
+    mechanism: str,
+    *,
+    population: int,
+    weighting: str = "uniform",
+    of: tff.learning.models.FunctionalModel | None = None,
+    **config: Any,
+) -> Any:
+    """The query of a mechanism under full participation, with a fixed noise key.
+
+    Its noise may need to know the model that it is `of`; most do not.
+    """
     module = mechanisms.load(mechanism)
     setting = PlanSetting(
         sampling=FullParticipation(population=population), noise_key=(1, 2), weighting=weighting
     )
-    return module.make_plan(module.Config(**config), setting).query
+    specs = update_specs(of or model("logistic_regression"))
+    return module.make_plan(module.Config(**config), setting).query(specs)
+
+
+class BareClip(tfp.GaussianSumQuery):
+    """Clips updates as tensorflow_privacy does, with nothing around it."""
+
+    def initial_sample_state(self, template: Any = None) -> Any:
+        return super().initial_sample_state(template["update"])
+
+    def preprocess_record(self, params: Any, record: Any) -> Any:
+        return super().preprocess_record(params, record["update"])
 
 
 def model(name: str) -> tff.learning.models.FunctionalModel:

@@ -140,7 +140,7 @@ def test_update_whose_norm_overflows_is_left_out() -> None:
     """Finite values above 1.8e19 have an infinite float32 norm; bare clipping makes them NaN."""
     data = small_cohorts.clients()
     data.features["inputs"][data.row_splits[4] : data.row_splits[5]] = 1e22
-    query = tfp.GaussianSumQuery(l2_norm_clip=0.5, stddev=0.0)
+    query = small_cohorts.BareClip(l2_norm_clip=0.5, stddev=0.0)
     params = query.derive_sample_params(query.initial_global_state())
     training = _training(batch_size=100)
     others = [client for client in range(data.num_clients) if client != 4]

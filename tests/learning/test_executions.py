@@ -291,7 +291,7 @@ def test_client_whose_clipped_update_is_not_finite(execution: str) -> None:
     data = small_cohorts.clients()
     own = slice(data.row_splits[4], data.row_splits[5])
     data.features["inputs"][own], data.labels[own] = 1e22, 1
-    query = tfp.GaussianSumQuery(l2_norm_clip=0.5, stddev=0.0)
+    query = small_cohorts.BareClip(l2_norm_clip=0.5, stddev=0.0)
     training = traced_blocks.training("logistic_regression", batch_size=100)
     run = traced_blocks.block_update(training, query, execution, 8)
     message = traced_blocks.message(query, traced_blocks.start(training, query))

@@ -18,6 +18,7 @@ from fl_research.privacy.accountants import EpsilonByAccountant
 Gaussian = dp_accounting.GaussianDpEvent
 ADD_OR_REMOVE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 REPLACE = dp_accounting.NeighboringRelation.REPLACE_ONE
+ZERO_OUT = dp_accounting.NeighboringRelation.REPLACE_SPECIAL
 FULL = FullParticipation(population=1000)
 DELTA = 1e-5
 

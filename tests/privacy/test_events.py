@@ -14,12 +14,14 @@ from fl_research.errors import InputError
 from fl_research.privacy import events
 
 Gaussian = dp_accounting.GaussianDpEvent
+Laplace = dp_accounting.LaplaceDpEvent
 Composed = dp_accounting.ComposedDpEvent
 SelfComposed = dp_accounting.SelfComposedDpEvent
 
 EVENTS = st.recursive(
     st.one_of(
         st.floats(0, 1e6).map(Gaussian),
+        st.floats(0, 1e6).map(Laplace),
         st.just(dp_accounting.NonPrivateDpEvent()),
         st.just(dp_accounting.NoOpDpEvent()),
     ),
@@ -93,11 +95,56 @@ def test_effective_noise_multiplier(event: dp_accounting.DpEvent, multiplier: fl
 
 
 @pytest.mark.parametrize(
-    "event", [Gaussian(-1.0), Gaussian(math.nan), dp_accounting.UnsupportedDpEvent()]
+    "event",
+    [
+        Gaussian(-1.0),
+        Gaussian(math.nan),
+        dp_accounting.UnsupportedDpEvent(),
+        Laplace(1.0),
+        Composed([Gaussian(1.0), Laplace(1.0)]),
+        dp_accounting.PoissonSampledDpEvent(0.1, Gaussian(1.0)),
+    ],
 )
 def test_events_without_a_noise_multiplier_are_refused(event: dp_accounting.DpEvent) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as raised:
         events.effective_noise_multiplier(event)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InputError):
+        events.effective_laplace_multiplier(Composed([event, Laplace(-1.0)]))
+
+
+@pytest.mark.parametrize(
+    ("event", "multiplier"),
+    [
+        (Laplace(2.0), 2.0),
+        (Composed([Laplace(2.0), Laplace(4.0), Laplace(4.0)]), 1.0),  # 1/2 + 1/4 + 1/4
+        (SelfComposed(Laplace(6.0), 3), 2.0),
+        (dp_accounting.NoOpDpEvent(), math.inf),
+        (Laplace(0.0), 0.0),
+        (Composed([Laplace(2.0), dp_accounting.NonPrivateDpEvent()]), 0.0),
+    ],
+)
+def test_effective_laplace_multiplier(event: dp_accounting.DpEvent, multiplier: float) -> None:
+    assert events.effective_laplace_multiplier(event) == pytest.approx(multiplier, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("event", "gaussian", "laplace"),
+    [
+        (Gaussian(1.0), True, False),
+        (Laplace(1.0), False, True),
+        (SelfComposed(Composed([Gaussian(1.0), dp_accounting.NoOpDpEvent()]), 3), True, False),
+        (Composed([Gaussian(1.0), Laplace(1.0)]), False, False),
+        (Composed([]), True, True),
+        (dp_accounting.NonPrivateDpEvent(), True, True),
+        (dp_accounting.PoissonSampledDpEvent(0.1, Gaussian(1.0)), False, False),
+        (dp_accounting.UnsupportedDpEvent(), False, False),
+    ],
+)
+def test_kinds_of_noise_are_told_apart(
+    event: dp_accounting.DpEvent, gaussian: bool, laplace: bool
+) -> None:
+    assert (events.is_gaussian(event), events.is_laplace(event)) == (gaussian, laplace)
 
 
 def test_agreement_is_by_structure_and_relative_size() -> None:
@@ -106,6 +153,5 @@ def test_agreement_is_by_structure_and_relative_size() -> None:
     assert events.events_agree(event, near, relative_tolerance=1e-5)
     assert not events.events_agree(event, near, relative_tolerance=1e-7)
     assert not events.events_agree(event, Composed([Gaussian(1.0)]), relative_tolerance=1.0)
-    assert not events.events_agree(
-        Gaussian(1.0), dp_accounting.NonPrivateDpEvent(), relative_tolerance=1.0
-    )
+    for other in (dp_accounting.NonPrivateDpEvent(), Laplace(1.0)):
+        assert not events.events_agree(Gaussian(1.0), other, relative_tolerance=1.0)

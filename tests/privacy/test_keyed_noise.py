@@ -15,7 +15,7 @@ from fl_research.learning.keyed_values import (
     standard_laplace,
     standard_normal,
 )
-from fl_research.privacy.keyed_noise import KeyedGaussianNoiseQuery, NoisedPart
+from fl_research.privacy.keyed_noise import KeyedNoiseQuery, NoisedPart
 
 KEY = (1, 2)
 
@@ -25,14 +25,14 @@ def normal(key: tuple[int, int], release_index: int, tensor_index: int, size: in
     return values.numpy()
 
 
-def sum_query(noise_multiplier: float = 1.0, key: tuple[int, int] = KEY) -> KeyedGaussianNoiseQuery:
+def sum_query(noise_multiplier: float = 1.0, key: tuple[int, int] = KEY) -> KeyedNoiseQuery:
     part = NoisedPart(
         tensors=lambda sample_state: sample_state,
         clip_norm=lambda state: state.l2_norm_clip,
         noise_multiplier=noise_multiplier,
     )
     inner = tfp.GaussianSumQuery(l2_norm_clip=3.0, stddev=0.0)
-    return KeyedGaussianNoiseQuery(inner, parts=[part], noise_key=key)
+    return KeyedNoiseQuery(inner, parts=[part], noise_key=key, update_specs=[tf.TensorSpec([1])])
 
 
 def test_values_are_standard_normal() -> None:
@@ -131,7 +131,12 @@ def test_a_tensor_without_noise_is_refused() -> None:
         noise_multiplier=1.0,
     )
     inner = tfp.GaussianSumQuery(l2_norm_clip=1.0, stddev=0.0)
-    query = KeyedGaussianNoiseQuery(inner, parts=[part], noise_key=KEY)
+    query = KeyedNoiseQuery(
+        inner,
+        parts=[part],
+        noise_key=KEY,
+        update_specs=[tf.TensorSpec([2]), tf.TensorSpec([3])],
+    )
     with pytest.raises(ValueError, match="cover 1 tensors of a sample state of 2"):
         query.get_noised_result([tf.zeros([2]), tf.zeros([3])], query.initial_global_state())
     with pytest.raises(TypeError, match="int32"):

@@ -23,9 +23,11 @@ from fl_research.privacy import accounting
 from fl_research.privacy.composition import sampled_event
 from fl_research.privacy.mechanisms import adaptive_gaussian, gaussian, none, registry
 from fl_research.privacy.noise_self_test import noise_self_test
+from fl_research.privacy.noise_split import split_noise
 from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 
 POISSON = PoissonSampling(population=1000, sampling_rate=0.05)  # 50 clients expected
+SPECS = [tf.TensorSpec([1], tf.float32)]  # The noise of these mechanisms keeps no state.
 
 
 def setting(sampling: ClientSampling = POISSON, weighting: str = "uniform") -> PlanSetting:
@@ -95,7 +97,9 @@ def test_a_config_that_exists_is_valid(kind: Any, wrong: dict[str, Any], named: 
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(InputError, match="weighting='squares'.*uniform, examples"):
         setting(weighting="squares")
-    with pytest.raises(InputError, match="mechanism='gausian'.*adaptive_gaussian, gaussian, none"):
+    with pytest.raises(
+        InputError, match="mechanism='gausian'.*adaptive_gaussian, .*gaussian, .*none"
+    ):
         registry.load("gausian")
     config = gaussian.Config(clip_norm=1.0, noise_multiplier=1.0)
     with pytest.raises(InputError, match="weighting='examples' does not go with .*'gaussian'"):
@@ -126,8 +130,8 @@ def test_names_and_configs_come_without_tensorflow() -> None:
 def test_none_is_the_mean_by_clients_or_by_examples(weighting: str, expected: list[float]) -> None:
     plan = none.make_plan(none.Config(), setting(weighting=weighting))
     records = [record([[1.0, 2.0]], weight=1.0), record([[5.0, -4.0]], weight=3.0)]
-    state = plan.query.initial_global_state()
-    mean, _, event = release(plan.query, state, records, records[0])
+    state = plan.query(SPECS).initial_global_state()
+    mean, _, event = release(plan.query(SPECS), state, records, records[0])
     np.testing.assert_allclose(mean[0], expected, rtol=1e-6)
     assert event == dp_accounting.NonPrivateDpEvent()
     assert noise_self_test(plan) is None
@@ -159,7 +163,7 @@ def plain_adaptive(clip_norm: float, cohort: float) -> Any:
 )
 def test_without_noise_equals_tensorflow_privacy_to_the_bit(kind: Any, plain: Any) -> None:
     config = kind.Config(clip_norm=1.3, noise_multiplier=0.0)
-    query = kind.make_plan(config, setting()).query
+    query = kind.make_plan(config, setting()).query(SPECS)
     other = plain(1.3, POISSON.expected_cohort_size)
     state, other_state = query.initial_global_state(), other.initial_global_state()
     for round_number in range(4):
@@ -185,7 +189,7 @@ def test_a_finite_update_whose_norm_overflows_is_clipped_like_any_other(
 
     So is that of 2.2e19, of whose square half is still a float32.
     """
-    query = kind.make_plan(kind.Config(clip_norm=2.0, noise_multiplier=0.0), setting()).query
+    query = kind.make_plan(kind.Config(clip_norm=2.0, noise_multiplier=0.0), setting()).query(SPECS)
     huge = record([[[3 * size, 0.0], [0.0, 0.0], [0.0, 0.0]], [-4 * size, 0.0]])
     result, _, _ = release(query, query.initial_global_state(), [huge], huge)
     total = [tensor.numpy() * POISSON.expected_cohort_size for tensor in result]
@@ -202,7 +206,9 @@ def test_update_and_count_together_cost_the_total(total: float, stddev: float | 
     config = adaptive_gaussian.Config(
         clip_norm=1.0, noise_multiplier=total, clipped_count_stddev=stddev
     )
-    split = adaptive_gaussian.split_noise(config, POISSON.expected_cohort_size)
+    split = split_noise(
+        config.noise_multiplier, config.clipped_count_stddev, POISSON.expected_cohort_size
+    )
     assert split.clipped_count_stddev == (2.5 if stddev is None else stddev)
     assert split.count_noise_multiplier == 2 * split.clipped_count_stddev
     both = split.value_noise_multiplier**-2 + split.count_noise_multiplier**-2
@@ -242,7 +248,7 @@ def test_the_count_gets_its_declared_noise() -> None:
     """
     rounds = 2000
     plan = adaptive_plan()
-    query = plan.query
+    query = plan.query(SPECS)
 
     @tf.function
     def run() -> tuple[Any, Any]:
@@ -274,7 +280,7 @@ def test_without_noise_the_clip_norm_goes_to_the_quantile(quantile: float, start
     )
     norms = np.exp(np.random.default_rng(3).normal(size=50)).astype(np.float32)
     records = tf.constant(norms[:, None])
-    query = plan.query
+    query = plan.query(SPECS)
 
     @tf.function
     def run() -> Any:
@@ -296,7 +302,7 @@ def test_without_noise_the_clip_norm_goes_to_the_quantile(quantile: float, start
 
 @pytest.mark.parametrize(("norm", "added"), [(0.5, 0.5), (1e6, -0.5)])
 def test_one_client_moves_the_count_by_half(norm: float, added: float) -> None:
-    query = adaptive_plan().query
+    query = adaptive_plan().query(SPECS)
     (one,) = cohort_of_norms(np.array([norm]))
     sample_state = accumulate(query, query.initial_global_state(), [one], one)
     assert float(sample_state.quantile_estimator_state) == added

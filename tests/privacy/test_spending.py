@@ -36,6 +36,7 @@ def plan(
     relation, _ = accounting.relation_for(sampler)
     return {
         "sampling": sampler.to_dict(),
+        "accounting_rule": {"name": "independent", "noise": "gaussian"},
         "delta": DELTA,
         "neighboring_relation": accounting.relation_name(relation),
         "expected_release_event": None if event is None else event_to_json(event),

@@ -110,6 +110,7 @@ class _Run:
                 "neighboring_relation": accounting.relation_name(relation),
                 "sensitivity": sensitivity * CLIP_NORM if self.private else None,
                 "expected_release_event": self._release()["event"] if self.private else None,
+                "accounting_rule": {"name": "independent", "noise": "gaussian"},
                 "unit": "one customer",
                 "rounds_planned": self.example.rounds,
                 "seeds": {

@@ -122,12 +122,17 @@ ITEMS = {
         "| as run (the claim) | ",
         "| as run | RDP |",
         "| as run | RDP, classic conversion |",
-        "| without amplification by sampling (cohorts known) | ",
+        "| without amplification by sampling (who was drawn is known) | ",
         "The claim is ",
         "- PLD: dp-accounting ",
         "- RDP: dp-accounting ",
         "orders 1.1 to",
         "zCDP: rho = ",
+        "- Gaussian DP: not exact here",
+        "| one record of one client | 7.225 | at most that of its client |",
+        "| one person | none | not stated how many clients a person can be in",
+        "| 1e-6 | ",
+        "![ε over δ of the whole run](plots/epsilon_curve.png)",
         "Projection for a larger population: not asked for",
     ),
     "10 evidence": (
@@ -136,7 +141,7 @@ ITEMS = {
         "| Rounds started without a release (not counted) | 1 |",
         "python -m experiments.verify_report --run=FOLDER",
         "| Noise self-test | passed: declared standard deviation 1, measured ",
-        "| Audit (lower bound of ε) | not run |",
+        "| Audit (lower bound of ε) | not run (--audit_canaries=100 runs it) |",
     ),
     "11 seeds": (
         "--seed=0 fixes the split",
@@ -272,7 +277,8 @@ def test_report_does_not_depend_on_where_the_folder_is(run: Path, tmp_path: Path
 
 def test_plots_are_pictures_and_linked(run: Path, text: str) -> None:
     linked = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
-    assert linked == ["plots/progress.png", "plots/roc_and_calibration.png", "plots/clients.png"]
+    names = ("epsilon_curve", "progress", "roc_and_calibration", "clients")
+    assert linked == [f"plots/{name}.png" for name in names]
     for name in linked:
         picture = (run / name).read_bytes()
         assert picture.startswith(b"\x89PNG") and len(picture) > 10_000

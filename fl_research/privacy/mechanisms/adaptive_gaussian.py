@@ -14,20 +14,24 @@ Andrew et al. 2021, Differentially Private Learning with Adaptive Clipping, arXi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fl_research.argument_checks import require_not_negative, require_positive
-from fl_research.errors import InputError
+from fl_research.privacy.noise_split import (
+    NoiseSplit,
+    check_count_stddev,
+    check_quantile,
+    split_noise,
+)
 from fl_research.privacy.noised_mean import noised_mean_plan
-from fl_research.privacy.plan import PlanSetting, PrivacyPlan
+from fl_research.privacy.plan import AccountingSetting, PlanSetting, PrivacyPlan
 
 if TYPE_CHECKING:
     import tensorflow_privacy as tfp
 
+    from fl_research.privacy.accounting_rules.independent import Rule
     from fl_research.privacy.keyed_noise import NoisedPart
-
-_COUNT_SENSITIVITY = 0.5
-_DEFAULT_COUNT_STDDEV_PER_CLIENT = 1 / 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,71 +62,16 @@ class Config:
         require_positive("clip_norm", self.clip_norm)
         require_not_negative("noise_multiplier", self.noise_multiplier)
         require_not_negative("clip_learning_rate", self.clip_learning_rate)
-        require_not_negative("target_quantile", self.target_quantile)
-        if self.target_quantile > 1:
-            raise InputError(
-                f"target_quantile={self.target_quantile!r} is not possible; give a number from 0 "
-                "to 1, such as 0.5 for the median"
-            )
-        if self.clipped_count_stddev is None:
-            return
-        require_not_negative("clipped_count_stddev", self.clipped_count_stddev)
-        if self.noise_multiplier == 0 and self.clipped_count_stddev > 0:
-            raise InputError(
-                f"clipped_count_stddev={self.clipped_count_stddev!r} does not go with "
-                "noise_multiplier=0, which adds no noise at all; leave it out"
-            )
-        if 2 * self.clipped_count_stddev <= self.noise_multiplier and self.noise_multiplier > 0:
-            raise InputError(
-                f"clipped_count_stddev={self.clipped_count_stddev!r} is too small for "
-                f"noise_multiplier={self.noise_multiplier!r}; give more than "
-                f"{self.noise_multiplier / 2:g}, or leave it out"
-            )
+        check_quantile(self.target_quantile)
+        check_count_stddev(self.clipped_count_stddev, self.noise_multiplier)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NoiseSplit:
-    """How the total noise multiplier is shared out.
+def accounting_rule(parameters: Mapping[str, Any], setting: AccountingSetting) -> Rule:
+    """Returns how the releases add up: each has noise of its own, on update and count."""
+    from fl_research.privacy.accounting_rules.independent import Rule
 
-    Attributes:
-      value_noise_multiplier: Standard deviation of the noise on the sum of updates / clip norm.
-      clipped_count_stddev: Standard deviation of the noise on the count, in clients.
-      count_noise_multiplier: The same divided by the count's sensitivity, 1/2.
-    """
-
-    value_noise_multiplier: float
-    clipped_count_stddev: float
-    count_noise_multiplier: float
-
-
-def split_noise(config: Config, expected_cohort_size: float) -> NoiseSplit:
-    """Returns the noise of update and count that together cost `config.noise_multiplier`.
-
-    Raises:
-      InputError: The default noise on the count would alone cost more than the total.
-    """
-    total = config.noise_multiplier
-    if total == 0:
-        return NoiseSplit(
-            value_noise_multiplier=0.0, clipped_count_stddev=0.0, count_noise_multiplier=0.0
-        )
-    count_stddev = config.clipped_count_stddev
-    if count_stddev is None:
-        count_stddev = expected_cohort_size * _DEFAULT_COUNT_STDDEV_PER_CLIENT
-    count_multiplier = count_stddev / _COUNT_SENSITIVITY
-    if count_multiplier <= total:
-        enough = total * _COUNT_SENSITIVITY / _DEFAULT_COUNT_STDDEV_PER_CLIENT
-        raise InputError(
-            f"noise_multiplier={total:g} is too large for adaptive clipping with "
-            f"{expected_cohort_size:g} expected clients a round, whose clipped_count_stddev is a "
-            f"twentieth of that; use a noise_multiplier below {count_multiplier:g}, more than "
-            f"{enough:g} clients a round, or a clipped_count_stddev above {total / 2:g}"
-        )
-    return NoiseSplit(
-        value_noise_multiplier=(total**-2 - count_multiplier**-2) ** -0.5,
-        clipped_count_stddev=count_stddev,
-        count_noise_multiplier=count_multiplier,
-    )
+    del parameters, setting  # Nothing of a run changes that.
+    return Rule()
 
 
 def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
@@ -132,10 +81,11 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
       InputError: The setting weights clients, or has too few of them for the noise multiplier.
     """
     expected_cohort_size = setting.sampling.expected_cohort_size
-    split = split_noise(config, expected_cohort_size)
+    split = split_noise(config.noise_multiplier, config.clipped_count_stddev, expected_cohort_size)
     return noised_mean_plan(
         "adaptive_gaussian",
         setting,
+        rule=accounting_rule(dataclasses.asdict(config), setting),
         clipped_sum=_clipped_sum(config, expected_cohort_size),
         parts=_noised_parts(split),
         clip_norm=config.clip_norm,

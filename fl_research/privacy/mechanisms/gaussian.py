@@ -7,11 +7,18 @@ constant, never by the number of clients who came.
 McMahan et al. 2018, Learning Differentially Private Recurrent Language Models, arXiv:1710.06963.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fl_research.argument_checks import require_not_negative, require_positive
 from fl_research.privacy.noised_mean import noised_mean_plan
-from fl_research.privacy.plan import PlanSetting, PrivacyPlan
+from fl_research.privacy.plan import AccountingSetting, PlanSetting, PrivacyPlan
+
+if TYPE_CHECKING:
+    from fl_research.privacy.accounting_rules.independent import Rule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,14 @@ class Config:
         require_not_negative("noise_multiplier", self.noise_multiplier)
 
 
+def accounting_rule(parameters: Mapping[str, Any], setting: AccountingSetting) -> Rule:
+    """Returns how the releases add up: each has noise of its own."""
+    from fl_research.privacy.accounting_rules.independent import Rule
+
+    del parameters, setting  # Nothing of a run changes that.
+    return Rule()
+
+
 def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     """Returns the plan of a run with a fixed clip.
 
@@ -52,6 +67,7 @@ def make_plan(config: Config, setting: PlanSetting) -> PrivacyPlan:
     return noised_mean_plan(
         "gaussian",
         setting,
+        rule=accounting_rule(dataclasses.asdict(config), setting),
         clipped_sum=ClippedSumQuery(l2_norm_clip=config.clip_norm),
         parts=[update],
         clip_norm=config.clip_norm,
