@@ -1,12 +1,12 @@
 # Everything runs in .venv, which is made from the lock file when it is first needed.
 .DEFAULT_GOAL := help
-.PHONY: help install churn test test-quick bench bench-peers bench-scale lock clean
+.PHONY: help install churn test test-quick bench bench-peers bench-scale bench-mechanisms lock clean
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 help:  ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # With uv: about ten seconds. Without it: Python 3.11's own venv and pip, about a minute.
 $(INSTALLED): requirements.txt
@@ -47,6 +47,9 @@ bench-scale: $(INSTALLED)  ## Time a round over sizes, a million clients, a thou
 	$(PYTHON) -m benchmarks.population
 	$(PYTHON) -m benchmarks.memory
 	$(PYTHON) -m benchmarks.start_up
+
+bench-mechanisms: $(INSTALLED)  ## Train by every mechanism at the same epsilon; writes table and plot.
+	$(PYTHON) -m benchmarks.mechanisms
 
 lock:  ## Make requirements.txt again from requirements.in (needs uv; see BUILD_NOTES.md).
 	uv pip compile requirements.in --override overrides.txt --python-version 3.11 \

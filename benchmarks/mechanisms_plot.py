@@ -1,4 +1,6 @@
-"""The picture of utility against ε: a panel for each data set, a line for each mechanism.
+"""The picture of utility against ε: a column for each data set, a line for each mechanism.
+
+Mechanisms that do not trust the server have a row of their own, whose scale is another.
 
 matplotlib is imported when the picture is drawn, and draws without a display.
 """
@@ -16,6 +18,7 @@ _COLORS = (
 )
 _MARKERS = "osv^DPX*h"
 _REFERENCE = "none"
+_UNTRUSTED = ("local_gaussian", "client_dpsgd")
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -31,23 +34,32 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     settings = [s for s in dict.fromkeys(row["setting"] for row in rows) if s != _REFERENCE]
+    by_trust = [
+        ("the server is trusted", [s for s in settings if s not in _UNTRUSTED]),
+        ("the server is not trusted", [s for s in settings if s in _UNTRUSTED]),
+    ]
+    by_trust = [(title, names) for title, names in by_trust if names]
     with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "text.color": INK}):
-        figure = Figure(figsize=(9.5, 4.6), dpi=150, layout="constrained")
+        figure = Figure(figsize=(9.5, 3.3 * len(by_trust)), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, len(datasets), squeeze=False)[0]
-        for panel, dataset in zip(panels, datasets, strict=True):
-            chosen = [row for row in rows if row["dataset"] == dataset]
-            _draw_panel(panel, chosen, settings)
-            panel.set_title(dataset.replace("_", " "), loc="left", fontweight="bold")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        panels[0].set_ylabel("test AUC, mean and range over seeds")
+        panels = figure.subplots(len(by_trust), len(datasets), squeeze=False)
+        for row, (title, names) in zip(panels, by_trust, strict=True):
+            for panel, dataset in zip(row, datasets, strict=True):
+                chosen = [r for r in rows if r["dataset"] == dataset]
+                _draw_panel(panel, chosen, names, settings)
+                name = dataset.replace("_", " ")
+                panel.set_title(f"{name}: {title}", loc="left", fontweight="bold")
+            row[0].set_ylabel("test AUC, mean and range over seeds")
+            row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
         figure.savefig(path, metadata={"Software": None})
 
 
-def _draw_panel(panel: Any, rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> None:
-    """Draws the lines of one data set."""
-    for number, name in enumerate(settings):
+def _draw_panel(
+    panel: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str], settings: Sequence[str]
+) -> None:
+    """Draws the lines of some mechanisms on one data set; colours are those of all settings."""
+    for name in names:
+        number = settings.index(name)
         points: dict[float, list[float]] = {}
         for row in rows:
             if row["setting"] == name:

@@ -43,6 +43,7 @@ def split_noise(
     Raises:
       InputError: The default noise on the count would alone cost more than the total.
     """
+    check_count_stddev(clipped_count_stddev, noise_multiplier)
     total = noise_multiplier
     if total == 0:
         return NoiseSplit(

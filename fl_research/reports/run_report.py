@@ -1,9 +1,9 @@
 """Builds the report of a run: report.json, report.md, report.html and the plots.
 
 The content of report.json is a function of ledger.jsonl, run.json, metrics.csv, evaluation.json,
-and search.jsonl where a hyperparameter search chose the run; report.md is a function of report.json,
-report.html of report.json and the plots. So anybody can build them again and compare. What a report
-must state follows Ponomareva et al. 2023, "How to DP-fy ML", and NIST SP 800-226.
+and search.jsonl where a hyperparameter search chose the run; report.md is a function of
+report.json, report.html of report.json and the plots. So anybody can build them again and compare.
+What a report must state follows Ponomareva et al. 2023, "How to DP-fy ML", and NIST SP 800-226.
 """
 
 import json

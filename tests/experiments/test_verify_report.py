@@ -323,7 +323,7 @@ def test_command_passes_within_five_seconds(run: Path) -> None:
     # Processor time, so that other programs on the machine do not fail the test.
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("✓") == 10
+    assert done.stdout.count("✓") == 11
     assert seconds < 5
 
 
@@ -332,7 +332,7 @@ def test_command_fails_on_an_edit_and_on_a_missing_folder(run: Path, tmp_path: P
     edited = _command(f"--run={run}")
     assert edited.returncode == 1
     assert "report.json privacy.epsilon: expected" in edited.stdout
-    assert "3 mismatches; do not rely" in edited.stdout
+    assert "4 mismatches; do not rely" in edited.stdout
     missing = _command(f"--run={tmp_path / 'nowhere'}")
     assert missing.returncode == 2
     assert re.fullmatch(r"error: --run=\S+ is not a folder.*\n", missing.stderr)

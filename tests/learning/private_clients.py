@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
-import tensorflow_privacy as tfp
 
 from fl_research.learning import client_update
 from fl_research.learning.client_update import LocalTraining
@@ -105,7 +104,9 @@ def runner(training: LocalTraining) -> Callable[[Any], tuple[Any, Any]]:
         seeds=tf.TensorSpec([None, 2], tf.int64),
     )
     update_of_block = tf.function(
-        lambda b: client_update.block_update(training, tfp.NoPrivacySumQuery(), weights, (), b),
+        lambda b: client_update.block_update(
+            training, small_cohorts.UpdateAndWeightSum(), weights, (), b
+        ),
         autograph=False,
         input_signature=[spec],
     )

@@ -70,6 +70,20 @@ def query(
     return module.make_plan(module.Config(**config), setting).query(specs)
 
 
+class UpdateAndWeightSum(tfp.NoPrivacySumQuery):
+    """Sums updates and weights as they are, and leaves out what else a record holds."""
+
+    def initial_sample_state(self, template: Any = None) -> Any:
+        return super().initial_sample_state(_update_and_weight(template))
+
+    def preprocess_record(self, params: Any, record: Any) -> Any:
+        return _update_and_weight(record)
+
+
+def _update_and_weight(record: Any) -> Any:
+    return collections.OrderedDict(update=record["update"], weight=record["weight"])
+
+
 class BareClip(tfp.GaussianSumQuery):
     """Clips updates as tensorflow_privacy does, with nothing around it."""
 

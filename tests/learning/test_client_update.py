@@ -45,7 +45,7 @@ def _block_update(
 
 def _sum(training: LocalTraining, block: Any) -> Any:
     """The plain sum of the records of a block, and its metrics."""
-    total = _block_update(training, tfp.NoPrivacySumQuery(), block, ())
+    total = _block_update(training, small_cohorts.UpdateAndWeightSum(), block, ())
     return total["accumulated"], total["metrics"]
 
 

@@ -30,7 +30,7 @@ from tests.learning.private_clients import (
     training,
 )
 
-SUM = tfp.NoPrivacySumQuery()
+SUM = small_cohorts.UpdateAndWeightSum()
 
 # --------------------------------------------------------------------- gradients and clipping
 

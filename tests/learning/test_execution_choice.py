@@ -130,7 +130,7 @@ def _training(model: Any = "mlp", optimizer: Any = None, execution: str = "auto"
     )
 
 
-SUM = tfp.NoPrivacySumQuery()
+SUM = small_cohorts.UpdateAndWeightSum()
 
 
 @pytest.mark.parametrize("model", ["logistic_regression", "mlp"])

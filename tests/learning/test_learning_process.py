@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
-import tensorflow_privacy as tfp
 
 from fl_research.errors import InputError
 from fl_research.learning.client_update import check_block
@@ -239,4 +238,6 @@ def test_query_with_another_result_is_refused_with_both_types() -> None:
     with pytest.raises(
         TypeError, match=r"update=.*weight=float32.*trainable weights <float32\[4\]"
     ):
-        small_cohorts.process(small_cohorts.model("logistic_regression"), tfp.NoPrivacySumQuery())
+        small_cohorts.process(
+            small_cohorts.model("logistic_regression"), small_cohorts.UpdateAndWeightSum()
+        )

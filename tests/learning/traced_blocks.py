@@ -76,7 +76,7 @@ def block_update(
 
 def sums(training: LocalTraining, execution: str, clients_at_once: int = 100) -> Callable:
     """Returns `block -> (record, metrics)`: the plain sum of a block's records, as arrays."""
-    query = tfp.NoPrivacySumQuery()
+    query = small_cohorts.UpdateAndWeightSum()
     sent = message(query, start(training, query))
     update_of_block = block_update(training, query, execution, clients_at_once)
 
