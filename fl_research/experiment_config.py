@@ -11,6 +11,7 @@ from typing import Any
 from fl_research.audit.run_audit import require_canaries
 from fl_research.data.client_sampling import (
     ClientSampling,
+    MinSeparationSampling,
     build_client_sampling,
     projected_sampling,
 )
@@ -135,6 +136,7 @@ def resolve_privacy(
     )
     if config.projection_population is not None:
         projected_sampling(sampling, config.projection_population)  # Refuses an impossible one.
+    _require_clients_to_last(sampling, config.training.rounds)
     setting = AccountingSetting(
         sampling=sampling,
         rounds=config.training.rounds,
@@ -155,6 +157,19 @@ def resolve_privacy(
     else:
         _refuse_noise(config)
     return ResolvedPrivacy(setting=setting, mechanism_config=config_class(**parameters))
+
+
+def _require_clients_to_last(sampling: ClientSampling, rounds: int) -> None:
+    """Raises where a limit on participation leaves late rounds without clients."""
+    if not isinstance(sampling, MinSeparationSampling) or sampling.max_participations is None:
+        return
+    wanted = sampling.turn_rate * rounds / sampling.min_separation
+    if sampling.max_participations < wanted:
+        raise InputError(
+            f"max_participations={sampling.max_participations} is less than the {wanted:.3g} times "
+            f"that a client is wanted in {rounds} rounds: cohorts would run empty and releases be "
+            "noise alone; give more, fewer rounds or smaller cohorts"
+        )
 
 
 def _noise_multiplier(

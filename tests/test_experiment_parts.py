@@ -1,10 +1,13 @@
 """The parts of an experiment: which seeds fix what, and what is refused before a round runs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fl_research import run_facts
 from fl_research.data.clients import clients_by_rows
+from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, resolve_privacy
 from fl_research.experiment_parts import ExperimentParts, build_parts
 from fl_research.learning.client_update_config import ClientUpdateConfig
@@ -105,3 +108,18 @@ def test_the_facts_say_how_clients_were_trained() -> None:
     assert config.client_update.execution == "auto"
     said = run_facts.facts(parts.task, config, parts, "a command")["client_update"]
     assert said["execution"] == "stacked" and said["batch_size"] == 4
+
+
+def test_a_limit_that_empties_the_cohorts_is_refused() -> None:
+    """Ten rounds, each client wanted in five of them, allowed in two."""
+    _, config = _parts_and_config(noise_seed=None)
+    limited = dataclasses.replace(
+        config,
+        training=dataclasses.replace(config.training, rounds=10),
+        sampling="min_separation",
+        clients_per_round=15,
+        min_separation=2,
+        max_participations=2,
+    )
+    with pytest.raises(InputError, match="max_participations=2 is less than the 5 times"):
+        resolve_privacy(limited, {4: 30})

@@ -48,7 +48,7 @@ class ClientSampling(abc.ABC):
     @property
     @abc.abstractmethod
     def expected_cohort_size(self) -> float:
-        """The mean size of a cohort, a public constant."""
+        """The mean size of a cohort while nobody has reached a limit, a public constant."""
 
     @property
     def separation(self) -> int:
@@ -177,7 +177,8 @@ class MinSeparationSampling(ClientSampling):
     @property
     def turn_rate(self) -> float:
         """The probability that a client takes part in a turn of its group."""
-        return min(1.0, self.sampling_rate * self.min_separation)
+        rate = self.sampling_rate * self.min_separation
+        return 1.0 if rate > 1 - _ROUNDING else rate
 
     @property
     def separation(self) -> int:

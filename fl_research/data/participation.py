@@ -24,12 +24,12 @@ def realised_participation(
     counts = np.zeros(sampling.population, np.int64)
     last_seen = np.full(sampling.population, -1, np.int64)
     smallest: int | None = None
-    for position, round_number in enumerate(rounds):
+    for round_number in sorted(set(rounds)):  # A repeated round has the same cohort.
         cohort = sampling.cohort(seed, round_number)
         counts[cohort] += 1
         seen = last_seen[cohort]
-        gaps = position - seen[seen >= 0]
+        gaps = round_number - seen[seen >= 0]
         if gaps.size:
             smallest = int(gaps.min()) if smallest is None else min(smallest, int(gaps.min()))
-        last_seen[cohort] = position
+        last_seen[cohort] = round_number
     return {"highest": int(counts.max(initial=0)), "smallest_separation": smallest}

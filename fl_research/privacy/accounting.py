@@ -139,12 +139,13 @@ def mu_gdp(event: dp_accounting.DpEvent) -> float | None:
     return math.sqrt(math.fsum(count / leaf.noise_multiplier**2 for leaf, count in parts))
 
 
-def large_delta_warning(delta: float, clients: int) -> str | None:
-    """Returns what is wrong with a delta of one over the number of clients or more.
+def large_delta_warning(delta: float, clients: int, units: str = "clients") -> str | None:
+    """Returns what is wrong with a delta of one over the number of units or more.
 
     Args:
       delta: In (0, 1).
-      clients: Clients that the guarantee is for.
+      clients: How many units the guarantee is for, clients or records.
+      units: What they are, in words.
 
     Returns:
       A sentence without its full stop; None where delta is small enough.
@@ -152,6 +153,6 @@ def large_delta_warning(delta: float, clients: int) -> str | None:
     if delta < 1 / clients:
         return None
     return (
-        f"delta={delta:g} is not below 1 / {clients:,}, one over the number of clients: it allows "
+        f"delta={delta:g} is not below 1 / {clients:,}, one over the number of {units}: it allows "
         "a mechanism that publishes somebody's data; take a smaller delta"
     )

@@ -13,7 +13,7 @@ drawn decides what that is worth and which data sets are compared:
   these it is sampled at the rate of its group's turn; who has a limited number of turns is counted
   as present in all of them.
 
-Noise that is correlated over rounds is accounted in `compositions.correlated`.
+Noise that is correlated over rounds is accounted in `accounting_rules.correlated`.
 
 Mironov, Talwar, Zhang 2019, "Rényi differential privacy of the sampled Gaussian mechanism"; Wang,
 Balle, Kasiviswanathan 2019, "Subsampled Rényi differential privacy and analytical moments

@@ -5,14 +5,14 @@ for a k-th of what it does for one client; with Gaussian or Laplace noise that i
 
 Sampled releases have two bounds, of which the smaller counts:
 
-* Poisson sampling as one client: the person is in a cohort if any of its clients is, with
-  probability 1 - (1 - q)^k, and then moves the sum by at most the k-fold. The output with the
-  person is a mixture over which of its clients were drawn. The divergence from the output without
-  is convex in the mixture, and grows with each shift (less shift is the same with more noise), so
-  that it is largest where each part of it but the empty one is the k-fold shift. That also holds
-  where the person's clients are drawn for different rounds: shifts of several rounds have no larger
-  norm together than all of them in one. Fixed-size samples are bounded by no sampling here, by the
-  same convexity.
+* Poisson sampling as one client, for noise that is independent over rounds: the person is in a
+  cohort if any of its clients is, with probability 1 - (1 - q)^k, and then moves the sum by at most
+  the k-fold. The output with the person is a mixture over which of its clients were drawn. The
+  divergence from the output without is convex in the mixture, and grows with each shift (less shift
+  is the same with more noise), so that it is largest where each part of it but the empty one is the
+  k-fold shift. That also holds where the person's clients are drawn for different rounds: shifts of
+  several rounds have no larger norm together than all of them in one. Fixed-size samples are
+  bounded by no sampling here, by the same convexity.
 * k steps: from the data with the person to the data without go k steps of one client. If a step is
   (e, d)-DP, all of them are (k e, d (1 + e^e + ... + e^((k-1) e)))-DP; the d of a step is chosen so
   that this is delta. Vadhan 2017, "The complexity of differential privacy", lemma 2.2, before its
@@ -31,7 +31,7 @@ from fl_research.privacy.accountants import (
     claimed_epsilon,
     epsilon_by_accountant,
 )
-from fl_research.privacy.parts import Parts, releases_in
+from fl_research.privacy.parts import Parts, releases_in, without_sampling
 
 _LEAST_LOG_DELTA = math.log(1e-300)
 _SMALLEST_DELTA_OF_LOSSES = 1e-16  # Rounding errors hide what is below.
@@ -90,6 +90,32 @@ def group_epsilon(
     if clients == 1 or not sampled:
         return as_one
     return min(as_one, epsilon_by_steps(parts, delta, relation, clients))
+
+
+def changed_client_epsilon(
+    event: dp_accounting.DpEvent, delta: float, relation: dp_accounting.NeighboringRelation
+) -> float:
+    """Returns epsilon for data sets that differ in what one client holds, not in who is there.
+
+    A claim under add-or-remove-one or zero-out compares a client with nothing. With other records
+    its update is another, up to twice the clip norm away: without sampling that is half the noise
+    multiplier. With sampling it is two steps, one out and one in, or no sampling if that is less.
+
+    Args:
+      event: All releases, as sampled; multipliers relative to the sensitivity to one client.
+      delta: In (0, 1).
+      relation: The neighbouring relation of the claim, add-or-remove-one or zero-out.
+
+    Returns:
+      Infinite without a guarantee.
+    """
+    check_delta(delta)
+    parts = releases_in(event)
+    unsampled = group_event(without_sampling(event), 2)
+    as_replaced = claimed_epsilon(epsilon_by_accountant(unsampled, delta, relation)).epsilon
+    if not any(hasattr(leaf, "event") for leaf, _ in parts):
+        return as_replaced
+    return min(as_replaced, epsilon_by_steps(parts, delta, relation, 2))
 
 
 def group_event(event: dp_accounting.DpEvent, clients: int) -> dp_accounting.DpEvent:

@@ -68,7 +68,7 @@ class PlanSetting(AccountingSetting):
       InputError: The key is not a pair of 64-bit integers, or the weighting is unknown.
     """
 
-    noise_key: NoiseKey
+    noise_key: NoiseKey = dataclasses.field(repr=False)
     weighting: str = "uniform"
 
     def __post_init__(self) -> None:

@@ -142,10 +142,10 @@ def answer_to(question: Question) -> dict[str, Any]:
             "neighboring_relation": accounting.relation_name(relation),
             "sensitivity_in_clips": sensitivity_in_clips,
             **_strategy_sensitivity(rule, rounds, sampling),
-            "epsilon_without_amplification": accounting.epsilon_without_amplification(
-                worst.event, delta, relation
+            "epsilon_without_amplification": max(
+                accounting.epsilon_without_amplification(event, delta, relation) for event in events
             ),
-            **_exact_measures(worst.event),
+            **_exact_measures(events),
             **_prefix_error(question, rule, noise, rounds),
             "claim": dataclasses.asdict(worst.claim),
             "delta": delta,
@@ -202,9 +202,14 @@ def _strategy_sensitivity(
     return {"squared_sensitivity": squared, "squared_sensitivity_is_exact": exact}
 
 
-def _exact_measures(event: dp_accounting.DpEvent) -> dict[str, float | None]:
-    """Rho of zCDP, as if every unit took part in each release, and mu of GDP where exact."""
-    return {"zcdp_rho": accounting.zcdp_rho(event), "mu_gdp": accounting.mu_gdp(event)}
+def _exact_measures(events: Sequence[dp_accounting.DpEvent]) -> dict[str, float | None]:
+    """Rho without amplification, and mu where all is Gaussian: of the unit with the largest."""
+    mus = [accounting.mu_gdp(event) for event in events]
+    exact = [mu for mu in mus if mu is not None]
+    return {
+        "zcdp_rho": max(accounting.zcdp_rho(event) for event in events),
+        "mu_gdp": max(exact) if len(exact) == len(mus) else None,
+    }
 
 
 def _prefix_error(

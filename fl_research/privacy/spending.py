@@ -40,12 +40,13 @@ class Spending:
       private: Whether there is a guarantee; without one every epsilon here is infinite.
       claim: The epsilon that is stated; infinite without a guarantee.
       epsilon_by_accountant: As `accountants.epsilon_by_accountant`.
-      epsilon_without_amplification: Had every unit taken part in each release.
+      epsilon_without_amplification: Had every unit taken part in each release; the largest.
       zcdp_rho: Rho of zero-concentrated DP, likewise without amplification.
       delta: None only where there is no guarantee.
       relation: The neighbouring relation, such as "add_or_remove_one".
       sensitivity_in_clips: L2 sensitivity of the noised sum in clip norms.
-      event: All releases together, for the unit that they concern most.
+      event: All releases together, for the unit that they concern most at this delta.
+      events: The same for each kind of unit that may be concerned most by another measure.
       unit: What the guarantee is for: a "client", or one "record" of a client.
       amplified: Whether sampling lowers epsilon.
       releases: All releases, repeated ones included.
@@ -62,6 +63,7 @@ class Spending:
     relation: str
     sensitivity_in_clips: float
     event: dp_accounting.DpEvent
+    events: tuple[dp_accounting.DpEvent, ...]
     unit: str
     amplified: bool
     releases: int
@@ -87,20 +89,23 @@ def spending_of(entries: Sequence[Entry]) -> Spending:
     event, claim = worst.event, worst.claim
     unsampled = math.inf
     if delta is not None:
-        unsampled = accounting.epsilon_without_amplification(event, delta, relation)
+        unsampled = max(
+            accounting.epsilon_without_amplification(e, delta, relation) for e in events
+        )
     rounds = collections.Counter(release.round_number for release in releases)
     return Spending(
         private=math.isfinite(claim.epsilon) and (planned_noise or bool(releases)),
         claim=claim,
         epsilon_by_accountant=worst.epsilon_by_accountant,
         epsilon_without_amplification=unsampled,
-        zcdp_rho=accounting.zcdp_rho(event),
+        zcdp_rho=max(accounting.zcdp_rho(e) for e in events),
         delta=delta,
         relation=accounting.relation_name(relation),
         sensitivity_in_clips=sensitivity_in_clips,
         event=event,
+        events=tuple(events),
         unit=rule_of(entries).unit,
-        amplified=_is_amplified(event),
+        amplified=any(_is_amplified(e) for e in events),
         releases=len(releases),
         repeated=len(releases) - len(rounds),
         failed=len(_calls(entries, "round_started") - _calls(entries, "release")),

@@ -8,9 +8,16 @@ enforced over a column that names the person; where nothing is known, the report
 import math
 from typing import Any
 
+import dp_accounting
+
 from fl_research.privacy.composition import relation_name
-from fl_research.privacy.group_privacy import person_epsilon
-from fl_research.privacy.spending import Spending, relation_of
+from fl_research.privacy.group_privacy import (
+    changed_client_epsilon,
+    epsilon_by_steps,
+    person_epsilon,
+)
+from fl_research.privacy.parts import releases_in
+from fl_research.privacy.spending import Spending, relation_of, rule_of
 from fl_research.reports import wording
 from fl_research.reports.run_records import RunRecords
 
@@ -41,11 +48,7 @@ def person(records: RunRecords, spent: Spending) -> dict[str, Any]:
     record_is_unit = spent.unit == "record"
     own = spent.claim.epsilon
     section["rows"] = [
-        {
-            "unit": "one record of one client",
-            "epsilon": own,
-            "note": "the claim" if record_is_unit else "at most that of its client",
-        },
+        _record_row(records, spent),
         {
             "unit": "one client",
             "epsilon": None if record_is_unit else own,
@@ -56,6 +59,23 @@ def person(records: RunRecords, spent: Spending) -> dict[str, Any]:
         _person_row(records, spent, count, record_is_unit=record_is_unit),
     ]
     return section
+
+
+def _record_row(records: RunRecords, spent: Spending) -> dict[str, Any]:
+    """The row of one record, which may turn its client's update into any other.
+
+    That is as far as one client in the place of another: covered by a claim that is about that, and
+    else by taking the client out and putting another in.
+    """
+    row = {"unit": "one record of one client", "epsilon": spent.claim.epsilon}
+    if spent.unit == "record":
+        return row | {"note": "the claim"}
+    relation, _ = relation_of(records.entries)
+    if relation is dp_accounting.NeighboringRelation.REPLACE_ONE:
+        return row | {"note": "at most that of its client"}
+    epsilon = changed_client_epsilon(spent.event, records.plan.required("delta"), relation)
+    note = "another record changes its client's update by up to twice the clip norm"
+    return row | {"epsilon": epsilon if math.isfinite(epsilon) else None, "note": note}
 
 
 def _person_row(
@@ -69,7 +89,13 @@ def _person_row(
         note = "not stated how many clients a person can be in; --clients_per_person says it"
         return {"unit": name, "epsilon": None, "note": note}
     relation, _ = relation_of(records.entries)
-    epsilon = person_epsilon(spent.event, records.plan.required("delta"), relation, int(count))
+    delta = records.plan.required("delta")
+    if spent.amplified and rule_of(records.entries).name == "correlated":
+        # That a sampled group is at most one client of k times the shift is shown for noise that
+        # is independent over rounds only.
+        epsilon = epsilon_by_steps(releases_in(spent.event), delta, relation, int(count))
+    else:
+        epsilon = person_epsilon(spent.event, delta, relation, int(count))
     note = f"by group privacy, {relation_name(relation).replace('_', ' ')} of all its clients"
     finite = epsilon if math.isfinite(epsilon) else None
     return {"unit": name, "epsilon": finite, "note": note if finite else "no bound is known"}

@@ -54,14 +54,13 @@ def accounting(records: RunRecords, spent: Spending) -> dict[str, Any]:
     if not spent.private:
         return section
     relation, _ = relation_of(records.entries)
-    curve = epsilon_curve(spent.event, relation)
     return section | {
         "claim": spent.claim.accountant,
         "reason": spent.claim.reason,
         "side_by_side": _side_by_side(spent),
         "zero_concentrated": _zero_concentrated(spent),
-        "gaussian_dp": {"mu": privacy_accounting.mu_gdp(spent.event)},
-        "curve": [[delta, epsilon] for delta, epsilon in curve if epsilon is not None],
+        "gaussian_dp": {"mu": _largest_mu(spent)},
+        "curve": _largest_curve(spent, relation),
         "clients": _over_clients(records, relation),
         "projection": _projection(records, relation),
     }
@@ -94,6 +93,26 @@ def _zero_concentrated(spent: Spending) -> dict[str, Any]:
         if spent.amplified
         else "the run as it was",
     }
+
+
+def _largest_mu(spent: Spending) -> float | None:
+    """Mu of Gaussian DP of the unit with the largest; None where it is not exact for all."""
+    mus = [privacy_accounting.mu_gdp(event) for event in spent.events]
+    exact = [mu for mu in mus if mu is not None]
+    return max(exact) if len(exact) == len(mus) else None
+
+
+def _largest_curve(
+    spent: Spending, relation: dp_accounting.NeighboringRelation
+) -> list[list[float]]:
+    """Pairs of δ and the largest ε of any unit at that δ, where there is one."""
+    curves = [epsilon_curve(event, relation) for event in spent.events]
+    points = []
+    for at_delta in zip(*curves, strict=True):
+        epsilons = [epsilon for _, epsilon in at_delta if epsilon is not None]
+        if len(epsilons) == len(at_delta):
+            points.append([at_delta[0][0], max(epsilons)])
+    return points
 
 
 def _over_clients(

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from fl_research.privacy import accounting
+from fl_research.privacy.accounting_rules.examples import Rule as ExamplesRule
 from fl_research.privacy.rounding import rounded_up
 from fl_research.privacy.spending import Spending, rule_of, sampling_of
 from fl_research.reports import wording
@@ -181,8 +182,11 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
             "counts all planned rounds, whether they ran or not."
         )
     delta = records.plan.required("delta")
-    clients = records.run.required("data.split.train_clients")
-    if large_delta := accounting.large_delta_warning(delta, clients):
+    units = records.run.required("data.split.train_clients")
+    rule = rule_of(records.entries)
+    if isinstance(rule, ExamplesRule):
+        units = sum(size.rows * size.clients for size in rule.sizes)
+    if large_delta := accounting.large_delta_warning(delta, units, f"{rule.unit}s"):
         lines.append(f"{large_delta}.")
     target = records.plan.stated("target_epsilon")
     if target is not None and spent.claim.epsilon > target:

@@ -145,3 +145,24 @@ def test_impossible_groups_are_refused() -> None:
         person_epsilon(Gaussian(1.0), DELTA, ADD_OR_REMOVE, 0)
     with pytest.raises(InputError, match="delta=0"):
         group_epsilon(Gaussian(1.0), 0.0, ADD_OR_REMOVE, 2)
+
+
+@pytest.mark.parametrize(("rate", "noise"), [(1.0, 1.0), (0.5, 1.0), (0.1, 2.0)])
+def test_a_changed_client_is_covered(rate: float, noise: float) -> None:
+    """Against the exact divergence of the two mixtures, by numerical integration.
+
+    With probability q the sum is moved by +1 under the one data set and by -1 under the other.
+    """
+    x = np.linspace(-40, 40, 400_001)
+    one, none, other = (np.exp(-((x - m) ** 2) / (2 * noise**2)) for m in (1.0, 0.0, -1.0))
+    scale = (x[1] - x[0]) / (noise * math.sqrt(2 * math.pi))
+    p, q = (1 - rate) * none + rate * one, (1 - rate) * none + rate * other
+    event = (
+        Gaussian(noise) if rate == 1 else dp_accounting.PoissonSampledDpEvent(rate, Gaussian(noise))
+    )
+    relation = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+    stated = group_privacy.changed_client_epsilon(event, 1e-5, relation)
+    exact_delta = float(np.sum(np.maximum(p - math.exp(stated) * q, 0)) * scale)
+    assert exact_delta <= 1e-5 * (1 + 1e-3)
+    if rate == 1:
+        assert exact_delta == pytest.approx(1e-5, rel=1e-2)

@@ -83,7 +83,10 @@ def test_a_person_in_several_clients_has_a_larger_epsilon(tmp_path: Path) -> Non
     found = section(records(tmp_path, Rule(), FULL, data={"clients_per_person": 3}))
     rows = {row["unit"]: row["epsilon"] for row in found["units"]["rows"]}
     alone = epsilon(dp_accounting.GaussianDpEvent(3 / 2))  # Four releases: 3 / sqrt(4).
-    assert rows["one client"] == rows["one record of one client"] == pytest.approx(alone)
+    assert rows["one client"] == pytest.approx(alone)
+    # A record can turn its client's update into the opposite one: half the noise.
+    changed = epsilon(dp_accounting.GaussianDpEvent(3 / 2 / 2))
+    assert rows["one record of one client"] == pytest.approx(changed, rel=1e-6)
     person = epsilon(dp_accounting.GaussianDpEvent(3 / 2 / 3))
     assert rows["one person in up to 3 clients"] == pytest.approx(person, rel=1e-6)
     assert found["units"]["known_from"].startswith("declared by the user")
@@ -105,7 +108,11 @@ def test_the_claim_over_clients_of_several_sizes_is_the_largest(tmp_path: Path) 
         alone = epsilon(dp_accounting.SelfComposedDpEvent(step, 4 * size.steps))
         assert row["epsilon"] == pytest.approx(alone)
     assert spent.claim.epsilon == pytest.approx(max(row["epsilon"] for row in rows))
-    assert spent.unit == "record"
+    assert spent.unit == "record" and spent.amplified
+    # Without sampling it is the largest client, whose steps are most, that has the largest epsilon.
+    steps = dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(3.0), 4 * 10)
+    assert spent.epsilon_without_amplification == pytest.approx(epsilon(steps))
+    assert spent.zcdp_rho == pytest.approx(40 / 18)
 
 
 def test_the_projection_keeps_noise_and_cohorts(tmp_path: Path) -> None:
@@ -174,4 +181,6 @@ def test_rules_are_plain_dataclasses() -> None:
         examples.Rule(sizes=(examples.ClientSize(rows=1, clients=2, steps=1, sampling_rate=1.0),)),
     ):
         assert dataclasses.is_dataclass(rule)
-        assert rule_from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
+        # A run that goes on compares its plan with the ledger's.
+        assert json.loads(json.dumps(rule.to_dict())) == rule.to_dict()
+        assert rule_from_dict(rule.to_dict()) == rule

@@ -129,7 +129,7 @@ ITEMS = {
         "orders 1.1 to",
         "zCDP: rho = ",
         "- Gaussian DP: not exact here",
-        "| one record of one client | 7.225 | at most that of its client |",
+        "another record changes its client's update by up to twice the clip norm |",
         "| one person | none | not stated how many clients a person can be in",
         "| 1e-6 | ",
         "![ε over δ of the whole run](plots/epsilon_curve.png)",

@@ -7,6 +7,7 @@ from a ledger by anybody, without the mechanism's code or TensorFlow.
 
 import abc
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -75,4 +76,5 @@ class AccountingRule(abc.ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values from which `registry.rule_from_dict` makes the same rule."""
-        return {"name": self.name, **dataclasses.asdict(self)}
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {"name": self.name, **values}
