@@ -176,6 +176,7 @@ def _warnings(records: RunRecords, spent: Spending) -> list[str]:
         )
     if not spent.private:
         return lines
+    lines += _participation_warning(records)
     if records.plan.stated("early_finish"):
         lines.append(
             "The run could finish early, by a rule that looks at the released models; ε therefore "
@@ -222,6 +223,21 @@ _SEES = {
     "central": "Sees every release listed below.",
     "local": "Is the server, or anybody who sees what clients send to it.",
 }
+
+
+def _participation_warning(records: RunRecords) -> list[str]:
+    """What is wrong if clients took part more often, or closer together, than is accounted for."""
+    sampling = sampling_of(records.entries)
+    highest = records.run.required("participation.highest")
+    separation = records.run.stated("participation.smallest_separation")
+    most = sampling.most_participations(records.plan.required("rounds_planned"))
+    if highest <= most and (separation is None or separation >= sampling.separation):
+        return []
+    return [
+        f"A client took part in {wording.count(highest, 'round')}, the closest "
+        f"{wording.count(separation, 'round')} apart, where the accounting assumes at most {most} "
+        f"rounds, {sampling.separation} apart. Do not rely on ε."
+    ]
 
 
 def setting(records: RunRecords, spent: Spending) -> dict[str, Any]:

@@ -362,6 +362,12 @@ def test_failed_noise_self_test_warns(run: Path, tmp_path: Path) -> None:
     assert any("self-test FAILED" in line for line in report["privacy"]["warnings"])
 
 
+def test_more_participation_than_is_accounted_for_warns(run: Path, tmp_path: Path) -> None:
+    folder = _changed(run, tmp_path / "run", "run.json", "participation.highest", 101)
+    warnings = run_report.build(folder)["privacy"]["warnings"]
+    assert any("at most 100 rounds" in line and "Do not rely" in line for line in warnings)
+
+
 def test_early_finish_is_listed_as_use_of_private_data(run: Path, tmp_path: Path) -> None:
     folder = _changed(run, tmp_path / "run", "run.json", "early_finish", True)
     report = run_report.build(folder)
