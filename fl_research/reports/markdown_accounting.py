@@ -141,7 +141,7 @@ def evidence(report: Mapping[str, Any]) -> Lines:
         ("Torn ledger lines recovered", number(ledger["recovered"])),
         ("Hash of the last entry", f"`{ledger['head']}`"),
         ("Noise self-test", measured),
-        ("Audit (lower bound of ε)", _audit(section["audit"], report["privacy"]["epsilon"])),
+        ("Audit (lower bound of ε)", audit_words(section["audit"], report["privacy"]["epsilon"])),
     ]
     return [
         "## 10. Evidence",
@@ -155,8 +155,13 @@ def evidence(report: Mapping[str, Any]) -> Lines:
     ]
 
 
-def _audit(audit: Mapping[str, Any] | None, claim: float | None) -> str:
-    """The audit's bounds beside the claim."""
+def audit_words(audit: Mapping[str, Any] | None, claim: float | None) -> str:
+    """Returns the audit's bounds beside the claim, in a line.
+
+    Args:
+      audit: Of evaluation.json; None where none was run.
+      claim: The claimed ε, None without a guarantee.
+    """
     if audit is None:
         return "not run (--audit_canaries=100 runs it)"
     below = "no claim" if claim is None else f"claimed at most {rounded_up(claim)}"

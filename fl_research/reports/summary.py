@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fl_research.reports import wording
+from fl_research.reports import markdown_accounting, wording
 from fl_research.run.record_files import read_json
 from fl_research.run.run_directory import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN
 
@@ -45,6 +45,9 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
         console.print(table, highlight=False)
         rows = []
     claim = [("privacy", report["privacy"]["sentence"])]
+    if audit := report["evidence"]["audit"]:
+        bounds = markdown_accounting.audit_words(audit, report["privacy"]["epsilon"])
+        claim.append(("audit", bounds))
     warnings = [("warning", line) for line in report["privacy"]["warnings"]]
     for name, value in [*rows, *claim, *warnings, *paths]:
         console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
