@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fl_research.argument_checks import require_not_negative, require_positive
+from fl_research.privacy.clip_and_noise import ClipAndNoise
 from fl_research.privacy.noised_mean import noised_mean_plan
 from fl_research.privacy.plan import PlanSetting, PrivacyPlan
 
@@ -21,27 +21,6 @@ if TYPE_CHECKING:
     from fl_research.privacy.accounting_rules.correlated import Rule
     from fl_research.privacy.keyed_noise import NoisedPart
     from fl_research.privacy.noise_streams import NoiseStream
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipAndNoise:
-    """What every mechanism with a fixed clip and Gaussian noise has to set.
-
-    Attributes:
-      clip_norm: Largest L2 norm of one client's update, above 0.
-      noise_multiplier: Standard deviation of the fresh noise z of a round on the sum divided by
-        `clip_norm`; 0 adds no noise, and gives no guarantee.
-
-    Raises:
-      InputError: A value is out of range.
-    """
-
-    clip_norm: float
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        require_positive("clip_norm", self.clip_norm)
-        require_not_negative("noise_multiplier", self.noise_multiplier)
 
 
 def correlated_mean_plan(

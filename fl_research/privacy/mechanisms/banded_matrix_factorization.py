@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fl_research.argument_checks import require_at_least
-from fl_research.privacy.correlated_mean import ClipAndNoise, correlated_mean_plan, setting_of
+from fl_research.privacy.clip_and_noise import ClipAndNoise
+from fl_research.privacy.correlated_mean import correlated_mean_plan, setting_of
 from fl_research.privacy.plan import AccountingSetting, PlanSetting, PrivacyPlan
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fl_research.argument_checks import require_not_negative, require_positive
 from fl_research.errors import InputError
 from fl_research.learning.client_update_config import steps_and_rate
+from fl_research.privacy.clip_and_noise import ClipAndNoise
 from fl_research.privacy.plan import (
     AccountingSetting,
     NoiseKey,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipAndNoise):
     """Settings of DP-SGD at the clients.
 
     Attributes:
@@ -43,13 +43,6 @@ class Config:
     Raises:
       InputError: A value is out of range.
     """
-
-    clip_norm: float
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        require_positive("clip_norm", self.clip_norm)
-        require_not_negative("noise_multiplier", self.noise_multiplier)
 
 
 def accounting_rule(parameters: Mapping[str, Any], setting: AccountingSetting) -> Rule:

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fl_research.argument_checks import require_not_negative, require_positive
+from fl_research.privacy.clip_and_noise import ClipAndNoise
 from fl_research.privacy.plan import (
     AccountingSetting,
     NoiseKey,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipAndNoise):
     """Settings of the local Gaussian mechanism.
 
     Attributes:
@@ -40,13 +40,6 @@ class Config:
     Raises:
       InputError: A value is out of range.
     """
-
-    clip_norm: float
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        require_positive("clip_norm", self.clip_norm)
-        require_not_negative("noise_multiplier", self.noise_multiplier)
 
 
 def accounting_rule(parameters: Mapping[str, Any], setting: AccountingSetting) -> Rule:

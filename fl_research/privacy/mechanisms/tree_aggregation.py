@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from fl_research.argument_checks import require_at_least, require_not_negative
 from fl_research.errors import InputError
-from fl_research.privacy.correlated_mean import ClipAndNoise, correlated_mean_plan, setting_of
+from fl_research.privacy.clip_and_noise import ClipAndNoise
+from fl_research.privacy.correlated_mean import correlated_mean_plan, setting_of
 from fl_research.privacy.noise_split import check_count_stddev, check_quantile, split_noise
 from fl_research.privacy.plan import AccountingSetting, PlanSetting, PrivacyPlan
 
