@@ -157,16 +157,16 @@ def _cells() -> list[tuple[str, str, str, int]]:
 
 def _train(dataset: str, name: str, target: str, seed: int, *, folder: Path) -> Row:
     """One run, and its row."""
-    from experiments.load_task import load_task
+    from experiments.churn_prevention import USE_CASE
     from fl_research import experiment
 
     flags.FLAGS["dataset"].value, flags.FLAGS["seed"].value = dataset, seed
     if dataset == "synthetic":
         path, flags.FLAGS["data"].value = flags.FLAGS.data, None
-        task = load_task("churn_prevention", named_datasets=DATASETS, seed=seed)
+        task = USE_CASE.load(seed)
         flags.FLAGS["data"].value = path
     else:
-        task = load_task("churn_prevention", named_datasets=DATASETS, seed=seed)
+        task = USE_CASE.load(seed)
     config = _config(SETTINGS[name], None if name == NO_PRIVACY else float(target), seed)
     privacy = resolve_privacy(config, clients_by_rows(task.train))
     with RunDirectory.open(folder, flags_text="") as directory:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fl_research.reports.plots import GRID, INK, MUTED
+from fl_research.reports.plot_base import GRID, INK, MUTED
 
 _COLORS = (
     *("#2a6496", "#6aa3cf", "#8c6bb1", "#9aa3ad", "#b8602a", "#d99a3c", "#7a3b12"),

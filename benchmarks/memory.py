@@ -30,6 +30,7 @@ from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, resolve_privacy
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.optimizers import OptimizerConfig
+from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.reports.progress import TerminalProgress
 from fl_research.run.run_directory import RunDirectory
 from fl_research.run.run_status import available_cores
@@ -172,10 +173,11 @@ def _task() -> FederatedTask:
         train=train,
         validation=validation,
         test=test,
-        primary_metric="auc",
+        objective=BinaryClassification(),
         unit="one customer",
         unit_contains="one row",
         feature_names=tuple(f"f{number}" for number in range(_FEATURES)),
+        preparation={},
         data_facts={},
     )
 
@@ -225,7 +227,7 @@ def _draw(path: Path, samples: Sequence[Sample]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from fl_research.reports.plots import BLUE, GRID, INK, MUTED
+    from fl_research.reports.plot_base import BLUE, GRID, INK, MUTED
 
     with mpl.rc_context({"font.size": 9, "text.color": INK}):
         figure = Figure(figsize=(6.5, 3.2), dpi=150, layout="constrained")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.results_table import Row, short
 from benchmarks.systems import OURS, SYSTEMS
-from fl_research.reports.plots import BLUE, GRID, INK, MUTED, ORANGE
+from fl_research.reports.plot_base import BLUE, GRID, INK, MUTED, ORANGE
 
 PLOT_FILE = "rounds.png"
 _COLUMNS = 2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fl_research.reports.plots import BLUE, GRID, INK, MUTED
+from fl_research.reports.plot_base import BLUE, GRID, INK, MUTED
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -1,6 +1,5 @@
 """Membership inference on a finished run: loads model and data again, attacks, writes audit/."""
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments import audit_plots
-from experiments.load_task import load_task
+from experiments import use_case as use_cases
 from fl_research.audit.membership import FEATURES, Attack, attack_members, client_features
 from fl_research.errors import InputError
+from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.privacy.ledger import payloads, read_ledger
 from fl_research.privacy.rounding import rounded_up
 from fl_research.privacy.spending import claim_of, plan_of
@@ -73,12 +73,12 @@ def audit_run(folder: Path, *, seed: int, confidence: float) -> int:
 def _task_of(run: RunDirectory, plan: Mapping[str, Any]) -> FederatedTask:
     """The run's data, loaded again as its flags say."""
     FLAGS(["audit_privacy", f"--flagfile={run.flags_path}"])
-    use_case = plan["use_case"]
-    try:
-        binary = importlib.import_module(f"experiments.{use_case}")
-    except ImportError as error:
-        raise InputError(f"the run's use case {use_case!r} is none of this program") from error
-    task = load_task(use_case, named_datasets=binary.NAMED_DATASETS, seed=FLAGS.seed)
+    task = use_cases.find(plan["use_case"]).load(FLAGS.seed)
+    if not isinstance(task.objective, BinaryClassification) or task.test_clients_train:
+        raise InputError(
+            f"the run is of {task.name}; membership inference is there for binary labels and test "
+            "clients that were not trained on, such as those of churn_prevention"
+        )
     if task.data_facts.get("sha256") != plan.get("data_sha256"):
         raise InputError(
             "the data is not what the run was trained on (its SHA-256 is another); restore it, or "
@@ -94,7 +94,8 @@ def _predictor(path: Path) -> Any:
     if not path.is_dir():
         raise InputError(f"{path} is missing; restore the run's final model")
     model = tf.saved_model.load(str(path))
-    return lambda inputs: model.predict(tf.constant(inputs, tf.float32))["probability"].numpy()
+    served = model.signatures["serving_default"]
+    return lambda inputs: served(inputs=tf.constant(inputs, tf.float32))["probability"].numpy()
 
 
 def _record(

@@ -10,7 +10,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from absl import app, flags
 
@@ -25,7 +25,16 @@ _HELP = {"--help", "-help", "-h", "--helpshort", "-helpshort"}
 _WIDTH = 100
 
 
-def run_binary(main: Callable[[list[str]], int | None]) -> NoReturn:
+class HasDefaults(Protocol):
+    """What has flags with defaults of its own."""
+
+    def set_defaults(self) -> None:
+        """Sets them, before flags are parsed."""
+
+
+def run_binary(
+    main: Callable[[list[str]], int | None], use_case: HasDefaults | None = None
+) -> NoReturn:
     """Parses the flags, runs `main` and exits.
 
     Exit codes: what `main` returns (None is 0), 2 for wrong input or flags, 1 for a TensorFlow
@@ -33,7 +42,10 @@ def run_binary(main: Callable[[list[str]], int | None]) -> NoReturn:
 
     Args:
       main: Takes the program's name as a list of one. Slow imports belong inside it.
+      use_case: Sets the defaults of its flags; None: they are as declared.
     """
+    if use_case is not None:
+        use_case.set_defaults()
     # TensorFlow's import makes a million objects that stay. Looking through them for garbage every
     # 700 new ones, as Python does, takes a tenth of the time that a run needs to start.
     gc.set_threshold(50_000, 20, 100)

@@ -13,6 +13,7 @@ from fl_research.errors import InputError
 FLAGS = flags.FLAGS
 
 _TABLE = ("table",)
+_MATRIX_FACTORIZATION = ("matrix_factorization",)
 _CORRELATED = ("tree_aggregation", "banded_matrix_factorization", "buffered_toeplitz")
 _SIMULATED = ("iid", "dirichlet", "quantity")
 
@@ -36,7 +37,20 @@ OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
         "adaptive_gaussian_clip_learning_rate": ("adaptive_gaussian",),
         "adaptive_gaussian_clipped_count_stddev": ("adaptive_gaussian",),
     },
-    "model": {"mlp_hidden_sizes": ("mlp",)},
+    "model": {
+        "mlp_hidden_sizes": ("mlp",),
+        "k_means_restarts": ("k_means",),
+        "buckets": ("hashed_linear", "embedding_bag", "dual_encoder"),
+        "embedding_bag_width": ("embedding_bag",),
+        "embedding_bag_hidden_sizes": ("embedding_bag",),
+        "dual_encoder_width": ("dual_encoder",),
+        "dual_encoder_scale": ("dual_encoder",),
+        "dual_encoder_negatives": ("dual_encoder",),
+        "matrix_factorization_factors": _MATRIX_FACTORIZATION,
+        "matrix_factorization_ridge": _MATRIX_FACTORIZATION,
+        "matrix_factorization_item_ridge": _MATRIX_FACTORIZATION,
+        "matrix_factorization_unobserved_weight": _MATRIX_FACTORIZATION,
+    },
     "dataset": {
         "schema": _TABLE,
         "infer_schema": _TABLE,
@@ -44,6 +58,12 @@ OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
         "positive_label": _TABLE,
         "client_column": _TABLE,
         "person_column": _TABLE,
+        "text_column": _TABLE,
+        "time_column": _TABLE,
+        "value_column": _TABLE,
+        "user_column": _TABLE,
+        "item_column": _TABLE,
+        "rating_column": _TABLE,
         "drop_columns": _TABLE,
         "delimiter": _TABLE,
         "encoding": _TABLE,

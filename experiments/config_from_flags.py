@@ -120,14 +120,14 @@ def _sampling_rate() -> float | None:
 def _model_parameters() -> dict[str, Any]:
     """The settings of the selected model."""
     parameters = selected_flags("model")
-    if "hidden_sizes" in parameters:
-        sizes = parameters["hidden_sizes"]
-        try:
-            parameters["hidden_sizes"] = tuple(int(size) for size in sizes)
-        except ValueError as error:
-            raise InputError(
-                f"--mlp_hidden_sizes={as_typed(sizes)}: give whole numbers, such as 64,32"
-            ) from error
+    for name, values in parameters.items():
+        if isinstance(values, list):
+            try:
+                parameters[name] = tuple(int(value) for value in values)
+            except ValueError as error:
+                raise InputError(
+                    f"--{FLAGS.model}_{name}={as_typed(values)}: give whole numbers, such as 64,32"
+                ) from error
     return parameters
 
 

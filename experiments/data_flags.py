@@ -6,7 +6,9 @@ Only absl is imported, so that `--help` answers at once.
 from absl import flags
 
 flags.DEFINE_string(
-    "dataset", "synthetic", "synthetic, telco_churn, or table for your own records."
+    "dataset",
+    "synthetic",
+    "synthetic (generated), a data set that this page names, or table for your own records.",
 )
 flags.DEFINE_string(
     "data", None, "Where the records are: file, folder, sqlite:///…, postgresql://…, http(s)://…"
@@ -18,6 +20,12 @@ flags.DEFINE_bool(
     "Read bounds and categories off the data; epsilon does not cover that, and the report says so.",
 )
 flags.DEFINE_string("label_column", None, "Column of the label.")
+flags.DEFINE_string("text_column", None, "Column of a text, where a use case reads texts.")
+flags.DEFINE_string("time_column", None, "Column of the date or time, where a use case needs one.")
+flags.DEFINE_string("value_column", None, "Column of the value in time, such as a spend.")
+flags.DEFINE_string("user_column", None, "Column of the customer, for recommendations.")
+flags.DEFINE_string("item_column", None, "Column of the item, for recommendations.")
+flags.DEFINE_string("rating_column", None, "Column of the rating; without it, what was bought.")
 flags.DEFINE_string("positive_label", None, "Value of the label that counts as 1.")
 flags.DEFINE_string("client_column", None, "Column of the client; without it each row is a client.")
 flags.DEFINE_list("drop_columns", None, "Columns to leave out.")

@@ -48,6 +48,42 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("model", "logistic_regression", "logistic_regression or mlp.")
 flags.DEFINE_list("mlp_hidden_sizes", None, "Units of each hidden layer of the mlp, such as 64,32.")
+flags.DEFINE_integer(
+    "buckets", None, "Ids that the features of a text are hashed into, for models of texts (4096)."
+)
+flags.DEFINE_integer("embedding_bag_width", None, "Numbers in the embedding of an id (64).")
+flags.DEFINE_list(
+    "embedding_bag_hidden_sizes", None, "Units of each hidden layer of the embedding_bag (none)."
+)
+flags.DEFINE_integer("dual_encoder_width", None, "Numbers in the embedding of an id (64).")
+flags.DEFINE_float(
+    "dual_encoder_scale", None, "What the cosine of question and answer is multiplied by (12)."
+)
+flags.DEFINE_string(
+    "dual_encoder_negatives",
+    None,
+    "Wrong answers that a right one is set against: those of the batch, or of the whole catalogue "
+    "(batch).",
+)
+flags.DEFINE_integer(
+    "matrix_factorization_factors", None, "Numbers that describe an item (16)."
+)
+flags.DEFINE_float(
+    "matrix_factorization_ridge", None, "Weight of the squared factor of a customer (1.0)."
+)
+flags.DEFINE_float(
+    "matrix_factorization_item_ridge",
+    None,
+    "Weight of the squared factor of the item of each interaction (0.1).",
+)
+flags.DEFINE_float(
+    "matrix_factorization_unobserved_weight",
+    None,
+    "Weight of every item as not wanted, against 1 for a chosen one; implicit feedback (0.3).",
+)
+flags.DEFINE_integer(
+    "k_means_restarts", None, "Public starts of k_means at once; the best is kept (8)."
+)
 flags.DEFINE_string("client_optimizer", "sgd", "Optimizer of the local training.")
 flags.DEFINE_float("client_learning_rate", 0.5, "Learning rate of the local training.")
 flags.DEFINE_float("client_momentum", None, "Momentum of the client optimizer, where it has one.")

@@ -4,42 +4,18 @@ A population is typed like any table, `--dataset=table --data=FOLDER`; the folde
 one. Its records are encoded already, so that no flag about columns goes with it.
 """
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
-
 from absl import flags
 
+from experiments.build_task import LoadedClients
 from experiments.component_flags import selected_flags
 from experiments.experiment_flags import as_typed
-from fl_research.data.client_data import ClientData
 from fl_research.data.population import Population, is_population, open_population
-from fl_research.data.population_clients import PopulationClients
 from fl_research.errors import InputError
 
 FLAGS = flags.FLAGS
 
 _INPUTS = "inputs"
 _MOST_POOLED_BYTES = 1 << 30  # The central baseline trains on all rows at once.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoadedClients:
-    """All clients of a task, not yet capped and split, and what is known of them.
-
-    Attributes:
-      clients: The clients.
-      unit: One privacy unit in words.
-      unit_contains: What one unit contains, in words.
-      feature_names: Names of the columns of the feature `inputs`.
-      facts: What run.json says of source, schema and cleaning.
-    """
-
-    clients: ClientData | PopulationClients
-    unit: str
-    unit_contains: str
-    feature_names: tuple[str, ...]
-    facts: Mapping[str, Any]
 
 
 def is_selected() -> bool:

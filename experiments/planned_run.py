@@ -70,6 +70,7 @@ def plans_of(binary: str, arguments: Sequence[Sequence[str]]) -> list[dict[str, 
       InputError: There is no such binary, or a set of flags is wrong.
     """
     module = importlib.import_module(f"experiments.{binary}")
+    module.USE_CASE.set_defaults()
     plans = []
     for given in arguments:
         FLAGS.unparse_flags()

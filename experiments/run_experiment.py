@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments import experiment_flags
 from experiments.config_from_flags import config_from_flags
-from experiments.load_task import load_task
 from experiments.planned_run import print_plan
+from experiments.use_case import UseCase
 from fl_research import runtime
 from fl_research.audit import run_audit
 from fl_research.data.clients import clients_by_rows
@@ -32,15 +32,11 @@ FLAGS = flags.FLAGS
 _DELTA_OF_NAMED_DATASETS = 1e-5
 
 
-def run_experiment(
-    use_case: str, *, named_datasets: tuple[str, ...], default_clip_norm: float
-) -> None:
+def run_experiment(use_case: UseCase) -> None:
     """Checks the flags, loads the data, runs or resumes, and writes the report.
 
     Args:
-      use_case: The binary's name, such as `"churn_prevention"`.
-      named_datasets: Data sets of the catalog that the use case takes, besides `table`.
-      default_clip_norm: The published clip of this use case.
+      use_case: What the binary is.
 
     Raises:
       InputError: Something in the flags or the records is wrong.
@@ -50,15 +46,16 @@ def run_experiment(
     timeout = worker_addresses.checked_timeout(FLAGS.worker_timeout_seconds)
     config = config_from_flags(
         default_delta=None if FLAGS.dataset == "table" else _DELTA_OF_NAMED_DATASETS,
-        default_clip_norm=default_clip_norm,
+        default_clip_norm=use_case.default_clip_norm,
     )
-    task = load_task(use_case, named_datasets=named_datasets, seed=config.seed)
+    task = use_case.load(config.seed)
+    config = _with_primary_metric(config, task)
     privacy = resolve_privacy(config, clients_by_rows(task.train))
     if FLAGS.plan_only:
         print_plan(task, config, privacy)
         return
     text = experiment_flags.flags_text(sys.argv[0])
-    folder = Path(FLAGS.output_dir) / experiment_flags.run_name(use_case, text)
+    folder = Path(FLAGS.output_dir) / experiment_flags.run_name(use_case.name, text)
     console = Console(stderr=True)
     with RunDirectory.open(folder, flags_text=text) as directory:
         console.print(f"run folder: {folder}", soft_wrap=True, highlight=False)
@@ -80,7 +77,7 @@ def run_experiment(
                         config,
                         privacy,
                         directory,
-                        command=command_line(f"experiments.{use_case}", sys.argv[1:]),
+                        command=command_line(f"experiments.{use_case.name}", sys.argv[1:]),
                         progress=progress,
                         search=FLAGS.search,
                     )
@@ -112,7 +109,7 @@ def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -
     train = task.train
     console.print(
         f"{train.num_clients:,} training clients, {train.num_rows:,} rows, "
-        f"{task.num_inputs} features; unit of privacy: {task.unit}",
+        f"{_width(task)}unit of privacy: {task.unit}",
         soft_wrap=True,
         highlight=False,
     )
@@ -124,6 +121,17 @@ def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _width(task: FederatedTask) -> str:
+    """How many features a row has, where they have names."""
+    return f"{len(task.feature_names)} features; " if task.feature_names else ""
+
+
+def _with_primary_metric(config: ExperimentConfig, task: FederatedTask) -> ExperimentConfig:
+    """The config whose early finish watches the task's metric."""
+    training = dataclasses.replace(config.training, primary_metric=task.primary_metric)
+    return dataclasses.replace(config, training=training)
 
 
 def _with_blocks_of_earlier_session(

@@ -1,4 +1,4 @@
-"""What a private federated model is compared with: no privacy, one central table, no model.
+"""What a private federated model is compared with: the same without privacy, and one central table.
 
 Each is trained on the training clients and scored on the test clients with the same evaluation.
 `central` pools all rows with one client and trains with Adam until the validation metric stops
@@ -20,6 +20,8 @@ from fl_research.learning.aggregation import update_specs
 from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.learning_process import build_learning_process
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
+from fl_research.metric_table import sign
+from fl_research.objectives.objective import Objective
 from fl_research.privacy.mechanisms import none
 from fl_research.privacy.plan import PlanSetting
 
@@ -79,6 +81,38 @@ def train_without_privacy(
     return process.get_model_weights(state)
 
 
+def central_weights(
+    model: tff.learning.models.FunctionalModel,
+    *,
+    objective: Objective,
+    clients: Clients,
+    validate: Score | None,
+    batch_size: int,
+    seed: int,
+) -> tff.learning.models.ModelWeights:
+    """Returns the weights of the same model trained on all rows pooled.
+
+    Args:
+      model: The run's model, at its start.
+      objective: What its outputs mean; it may have a way of its own.
+      clients: Training clients, pooled into one.
+      validate: Weights -> validation metrics; None trains for a fixed number of epochs.
+      batch_size: Rows in a batch.
+      seed: The run's seed.
+    """
+    own = objective.central_weights(model, clients, seed)
+    if own is not None:
+        return tff.learning.models.ModelWeights(own, model.initial_weights[1])
+    return train_central(
+        model,
+        clients=clients,
+        validate=validate,
+        metric=objective.primary_metric,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
 def train_central(
     model: tff.learning.models.FunctionalModel,
     *,
@@ -94,7 +128,7 @@ def train_central(
       model: The run's model, at its start.
       clients: Training clients, pooled into one.
       validate: Weights -> validation metrics; None trains for a fixed number of epochs.
-      metric: The metric that decides which weights are kept; higher is better.
+      metric: The metric that decides which weights are kept, a name of `metric_table`.
       batch_size: Rows in a batch.
       seed: Seed of the shuffling.
 
@@ -125,35 +159,13 @@ def train_central(
         blocks = cut_into_blocks(pooled, np.array([0]), num_blocks=1, seed=seed, round_number=look)
         state = process.next(state, blocks).state
         weights = process.get_model_weights(state)
-        value = float(look) if validate is None else float(validate(weights)[metric])
+        value = float(look) if validate is None else sign(metric) * float(validate(weights)[metric])
         since = 0 if value > best_value else since + 1
         if since == 0:
             best, best_value = weights, value
         if since >= _CENTRAL_PATIENCE:
             break
     return best
-
-
-def trivial_metrics(train: Clients, test: Clients) -> dict[str, float]:
-    """Scores the model that knows only the share of positive labels among the training rows.
-
-    Returns:
-      The metrics of `learning.metrics.pooled_metrics` for that constant prediction; AUC is 0.5.
-    """
-    rate = float(np.clip(_positive_share(train), 1e-6, 1 - 1e-6))
-    share = _positive_share(test)
-    return {
-        "auc": 0.5,
-        "average_precision": share,
-        "accuracy": share if rate > 0.5 else 1 - share,
-        "log_loss": float(-share * np.log(rate) - (1 - share) * np.log(1 - rate)),
-        "brier": float(share * (1 - rate) ** 2 + (1 - share) * rate**2),
-    }
-
-
-def _positive_share(clients: Clients) -> float:
-    """The share of rows with label 1."""
-    return clients.label_counts().get(1, 0) / clients.num_rows
 
 
 def _query_without_privacy(

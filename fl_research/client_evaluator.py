@@ -13,7 +13,8 @@ import tensorflow_federated as tff
 
 from fl_research.data.blocks import cut_into_blocks
 from fl_research.data.clients import Clients
-from fl_research.learning import metrics
+from fl_research.learning import client_spread
+from fl_research.objectives.objective import Objective
 
 Evaluation = Callable[[Any, Any], Any]
 """Weights and blocks -> `learning.evaluation.EvaluationOutput`; a `tff.Computation` is one."""
@@ -27,6 +28,7 @@ class ClientEvaluator:
     Args:
       evaluation: From `learning.evaluation.build_evaluation`.
       clients: Evaluation clients, all of them in every evaluation; at least one row.
+      objective: What the model's outputs mean.
       num_blocks: Blocks to cut each piece into.
       piece_bytes: Features of the rows of one piece; a client is never cut.
     """
@@ -36,11 +38,13 @@ class ClientEvaluator:
         evaluation: Evaluation,
         clients: Clients,
         *,
+        objective: Objective,
         num_blocks: int,
         piece_bytes: int = _PIECE_BYTES,
     ) -> None:
         self._evaluation = evaluation
         self._clients = clients
+        self._objective = objective
         self._num_blocks = num_blocks
         self._pieces = _pieces(clients, piece_bytes)
         self._kept = self._cut(self._pieces[0]) if len(self._pieces) == 1 else None
@@ -51,23 +55,22 @@ class ClientEvaluator:
 
     def pooled(self, weights: tff.learning.models.ModelWeights) -> dict[str, float]:
         """Returns the metrics over all rows of all clients, by name."""
-        return metrics.pooled_metrics(self._evaluate(weights)[0])
+        return self._objective.metrics(self.sums(weights))
+
+    def sums(self, weights: tff.learning.models.ModelWeights) -> Mapping[str, Any]:
+        """Returns the objective's sums over all rows of all clients, by name."""
+        return self._evaluate(weights)[0]
 
     def record(self, weights: tff.learning.models.ModelWeights) -> dict[str, Any]:
-        """Returns pooled metrics, per-client percentiles and the curves of the report's plots."""
+        """Returns pooled metrics, percentiles and histograms over clients, and the findings."""
         pooled, blocks = self._evaluate(weights)
-        per_client = metrics.join_clients(blocks)
-        shown = {name: per_client[name] for name in ("accuracy", "loss", "auc")}
+        per_client = client_spread.join_clients(blocks)
+        del per_client["examples"]
         return {
-            "test": metrics.pooled_metrics(pooled),
-            "per_client": {name: metrics.percentiles(values) for name, values in shown.items()},
-            "curves": {
-                "roc": metrics.roc_curve(pooled),
-                "calibration": metrics.calibration_curve(pooled),
-                "per_client": {
-                    name: metrics.histogram(shown[name]) for name in ("accuracy", "loss")
-                },
-            },
+            "test": self._objective.metrics(pooled),
+            "per_client": {n: client_spread.percentiles(v) for n, v in per_client.items()},
+            "histograms": {n: client_spread.histogram(v) for n, v in per_client.items()},
+            "findings": self._objective.findings(pooled),
         }
 
     def _evaluate(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fl_research import baselines, run_facts
+from fl_research.analysis import AnalysisContext
 from fl_research.audit import run_audit
 from fl_research.audit.canary_query import canary_directions
 from fl_research.client_evaluator import ClientEvaluator
@@ -71,6 +72,7 @@ def run(
         try:
             outcome = _train(parts, config, directory, ledger, progress)
             evaluation = _evaluate(parts, config, outcome, progress)
+            evaluation["findings"] |= _analyses(parts, config, outcome, directory, progress)
             audited = _audit(parts, outcome, ledger, progress)
             directory.write_json("evaluation.json", evaluation | audited)
             _save_model(parts, config, outcome, directory)
@@ -153,13 +155,17 @@ def _evaluate(
 ) -> dict[str, Any]:
     """The final figures, those of the baselines, and the noise self-test: evaluation.json."""
     evaluator = ClientEvaluator(
-        parts.evaluation, parts.task.test, num_blocks=config.training.num_blocks
+        parts.evaluation,
+        parts.task.test,
+        objective=parts.task.objective,
+        num_blocks=config.training.num_blocks,
     )
     weights = parts.process.get_model_weights(outcome.state)
     return {
         **evaluator.record(weights),
         "primary_metric": parts.task.primary_metric,
         "split": "test",
+        "evaluated_on": parts.task.evaluated_on,
         "baselines": _baselines(parts, config, evaluator, progress) if config.baselines else {},
         "noise_self_test": parts.noise_self_test,
     }
@@ -182,19 +188,44 @@ def _baselines(
         num_blocks=training.num_blocks,
     )
     progress.note("training the central baseline")
-    central_weights = baselines.train_central(
+    central_weights = baselines.central_weights(
         parts.model,
+        objective=task.objective,
         clients=task.train,
         validate=parts.validation.pooled if parts.validation else None,
-        metric=task.primary_metric,
         batch_size=config.client_update.batch_size,
         seed=config.seed,
     )
     return {
         "without_privacy": evaluator.pooled(open_weights),
         "central": evaluator.pooled(central_weights),
-        "trivial": baselines.trivial_metrics(task.train, task.test),
+        **task.objective.trivial(task.train, task.test),
     }
+
+
+def _analyses(
+    parts: ExperimentParts,
+    config: ExperimentConfig,
+    outcome: TrainingOutcome,
+    directory: RunDirectory,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What the task's analyses found, by name."""
+    context = AnalysisContext(
+        task=parts.task,
+        model=parts.model,
+        weights=parts.process.get_model_weights(outcome.state),
+        seed=config.seed,
+        num_blocks=config.training.num_blocks,
+        folder=directory.path,
+        evaluation=parts.evaluation,
+        note=progress.note,
+    )
+    found = {}
+    for analysis in parts.task.analyses:
+        progress.note(f"analysis: {analysis.name.replace('_', ' ')}")
+        found[analysis.name] = analysis(context)
+    return found
 
 
 def _audit(
@@ -239,9 +270,11 @@ def _save_model(
         weights=parts.process.get_model_weights(outcome.state),
         description=run_facts.model_facts(config, parts)
         | {
+            "use_case": parts.task.name,
             "features": list(parts.task.feature_names),
-            "schema": parts.task.data_facts.get("schema"),
+            "preparation": dict(parts.task.preparation),
+            "objective": parts.task.objective.describe(),
             "rounds": outcome.rounds_completed,
         },
-        num_inputs=parts.task.num_inputs,
+        objective=parts.task.objective,
     )

@@ -88,7 +88,10 @@ def build_parts(
             "take a clip norm and a noise multiplier that float32 can hold"
         )
     model = models.load(config.model).build(
-        config.model_config(), num_inputs=task.num_inputs, seed=config.seed
+        config.model_config(),
+        row_types=task.train.row_types,
+        objective=task.objective,
+        seed=config.seed,
     )
     canaries = _canaries(config, plan)
     nobody = np.zeros(0, np.int64)
@@ -99,7 +102,7 @@ def build_parts(
     @functools.cache
     def built_evaluation() -> tff.Computation:
         """Built when it is first called: the first round need not wait for it."""
-        return build_evaluation(model)
+        return build_evaluation(model, task.objective)
 
     def evaluation(weights: Any, cohort: Any) -> Any:
         """The federated evaluation."""
@@ -121,7 +124,9 @@ def build_parts(
             example_privacy=plan.example_privacy,
         ),
         evaluation=evaluation,
-        validation=ClientEvaluator(evaluation, task.validation, num_blocks=blocks)
+        validation=ClientEvaluator(
+            evaluation, task.validation, objective=task.objective, num_blocks=blocks
+        )
         if task.validation.num_rows
         else None,
         noise_self_test=self_test,

@@ -84,7 +84,12 @@ def facts(
         "client_update": _client_update_facts(config, parts),
         "client_optimizer": _optimizer_facts(config.client_optimizer),
         "server_optimizer": _optimizer_facts(config.server_optimizer),
-        "data": data | {"unit": task.unit, "unit_contains": task.unit_contains},
+        "data": data
+        | {
+            "unit": task.unit,
+            "unit_contains": task.unit_contains,
+            "test_clients_train": task.test_clients_train,
+        },
         "num_blocks": config.training.num_blocks,
         "evaluation_schedule": config.training.evaluation_schedule,
         "early_finish": config.training.early_finish_patience > 0,

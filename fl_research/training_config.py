@@ -34,7 +34,7 @@ class TrainingConfig:
         None: as often as a tenth of the training time allows.
       early_finish_patience: Finish after so many evaluations without a better primary metric;
         0 never finishes early.
-      primary_metric: The metric that early finish watches; higher is better.
+      primary_metric: The metric that early finish watches, a name of `metric_table`.
       target_epsilon: The budget of the gate, or None.
       delta: In (0, 1); None only without a private mechanism.
 

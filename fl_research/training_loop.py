@@ -27,6 +27,7 @@ from fl_research.data.blocks import cut_into_blocks
 from fl_research.data.clients import Clients
 from fl_research.errors import InputError
 from fl_research.learning.learning_process import release_event
+from fl_research.metric_table import sign
 from fl_research.privacy.budget import BudgetGate
 from fl_research.privacy.events import event_to_json
 from fl_research.privacy.ledger import Ledger, payloads
@@ -247,12 +248,15 @@ class TrainingLoop:
             listener.note(message)
 
     def _has_converged(self) -> bool:
-        """Whether the primary metric has not risen for `early_finish_patience` evaluations."""
+        """Whether the primary metric is no better after `early_finish_patience` evaluations."""
         patience = self._config.early_finish_patience
         if not patience:
             return False
         column = f"validation_{self._config.primary_metric}"
-        values = [float(row[column]) for row in self._rows if row.get(column) not in (None, "")]
+        better = sign(self._config.primary_metric)
+        values = [
+            better * float(row[column]) for row in self._rows if row.get(column) not in (None, "")
+        ]
         return len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
 
 

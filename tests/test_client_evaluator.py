@@ -23,12 +23,12 @@ ROW_BYTES = 4 * small_cohorts.NUM_INPUTS
 
 @functools.cache
 def _evaluation() -> tff.Computation:
-    return build_evaluation(small_cohorts.model("logistic_regression"))
+    return build_evaluation(small_cohorts.model("logistic_regression"), small_cohorts.OBJECTIVE)
 
 
 def _weights() -> tff.learning.models.ModelWeights:
-    kernel = np.array([0.5, 0.25, 0.0, -0.125], np.float32)
-    return tff.learning.models.ModelWeights((kernel, np.float32(-0.3)), ())
+    kernel = np.array([[0.5], [0.25], [0.0], [-0.125]], np.float32)
+    return tff.learning.models.ModelWeights((kernel, np.array([-0.3], np.float32)), ())
 
 
 class _Recorded:
@@ -54,14 +54,20 @@ class _Recorded:
 def test_pieces_add_up_to_the_whole(piece_rows: int, rows: list[int]) -> None:
     """A client is never cut; sums are the same to rounding, counts exactly."""
     clients = small_cohorts.clients(SIZES, seed=7)
-    whole = ClientEvaluator(_evaluation(), clients, num_blocks=2)
+    whole = ClientEvaluator(_evaluation(), clients, objective=small_cohorts.OBJECTIVE, num_blocks=2)
     recorded = _Recorded()
-    cut = ClientEvaluator(recorded, clients, num_blocks=2, piece_bytes=piece_rows * ROW_BYTES)
+    cut = ClientEvaluator(
+        recorded,
+        clients,
+        objective=small_cohorts.OBJECTIVE,
+        num_blocks=2,
+        piece_bytes=piece_rows * ROW_BYTES,
+    )
     found, expected = cut.record(_weights()), whole.record(_weights())
     assert recorded.rows == rows
     assert found["test"] == pytest.approx(expected["test"], rel=1e-12)
-    assert found["curves"]["per_client"] == expected["curves"]["per_client"]
-    assert found["curves"]["roc"] == expected["curves"]["roc"]
+    assert found["histograms"] == expected["histograms"]
+    assert found["findings"] == expected["findings"]
     for name, values in expected["per_client"].items():
         assert found["per_client"][name] == pytest.approx(values, nan_ok=True)
     assert cut.pooled(_weights()) == found["test"]
@@ -79,7 +85,13 @@ def test_a_population_on_disk_gives_the_figures_of_its_clients_in_memory(tmp_pat
     )
     on_disk = open_population(tmp_path / "people").clients
     evaluators = [
-        ClientEvaluator(_evaluation(), one, num_blocks=3, piece_bytes=100 * ROW_BYTES)
+        ClientEvaluator(
+            _evaluation(),
+            one,
+            objective=small_cohorts.OBJECTIVE,
+            num_blocks=3,
+            piece_bytes=100 * ROW_BYTES,
+        )
         for one in (on_disk, clients)
     ]
     assert evaluators[0].record(_weights()) == evaluators[1].record(_weights())
@@ -98,7 +110,13 @@ def test_blocks_of_one_piece_are_cut_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ClientData, "select", counting)
     for piece_bytes, reads in ((1 << 20, 1), (100 * ROW_BYTES, 3 * 3)):
         selected.clear()
-        evaluator = ClientEvaluator(_evaluation(), clients, num_blocks=1, piece_bytes=piece_bytes)
+        evaluator = ClientEvaluator(
+            _evaluation(),
+            clients,
+            objective=small_cohorts.OBJECTIVE,
+            num_blocks=1,
+            piece_bytes=piece_bytes,
+        )
         for _ in range(3):
             evaluator.pooled(_weights())
         assert len(selected) == reads

@@ -34,10 +34,11 @@ def _parts_and_config(
         train=clients,
         validation=clients.select(np.zeros(0, np.int64)),
         test=clients,
-        primary_metric="auc",
+        objective=small_cohorts.OBJECTIVE,
         unit="one customer",
         unit_contains="all rows of one customer",
         feature_names=("a", "b", "c", "d"),
+        preparation={},
         data_facts={},
     )
     config = ExperimentConfig(

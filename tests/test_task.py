@@ -8,6 +8,7 @@ import pytest
 
 from fl_research.data.client_data import ClientData
 from fl_research.errors import InputError
+from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.task import FederatedTask
 
 
@@ -29,10 +30,11 @@ def _task(**parts: Any) -> FederatedTask:
         "train": _clients([0, 1, 1]),
         "validation": _nobody(),
         "test": _clients([0, 1]),
-        "primary_metric": "auc",
+        "objective": BinaryClassification(),
         "unit": "one customer",
         "unit_contains": "one row",
         "feature_names": ("a", "b", "c"),
+        "preparation": {},
         "data_facts": {},
     }
     return FederatedTask(**(good | parts))
@@ -40,7 +42,7 @@ def _task(**parts: Any) -> FederatedTask:
 
 def test_parts_that_fit() -> None:
     """A validation split without clients is fine."""
-    assert _task().num_inputs == 3
+    assert _task().primary_metric == "auc"
     assert dataclasses.replace(_task(), unit="one row").unit == "one row"
 
 

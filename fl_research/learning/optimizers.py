@@ -1,5 +1,6 @@
-"""Client and server optimizers by name: every optimizer of `tff.learning.optimizers`.
+"""Client and server optimizers by name: every optimizer of `tff.learning.optimizers`, and `lloyd`.
 
+`lloyd` is for the server and for one model, `k_means`; see `learning.lloyd`.
 A setting that would have no effect on an optimizer is refused when the configuration is made,
 before TensorFlow is imported.
 """
@@ -23,10 +24,11 @@ _BUILDERS = {
     "sgd": "build_sgdm",
     "yogi": "build_yogi",
 }
+_OF_ONE_MODEL = ("lloyd",)
 
 
 def names() -> tuple[str, ...]:
-    """Returns the name of every optimizer, sorted."""
+    """Returns the name of every optimizer that moves any model, sorted."""
     return tuple(sorted(_BUILDERS))
 
 
@@ -35,7 +37,7 @@ class OptimizerConfig:
     """One optimizer with its settings; all others are at TFF's defaults.
 
     Attributes:
-      name: One of `names()`.
+      name: One of `names()`, or `lloyd`.
       learning_rate: Positive.
       momentum: In [0, 1), for sgd only; 0 is plain SGD.
 
@@ -48,7 +50,7 @@ class OptimizerConfig:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        require_choice("optimizer", self.name, names())
+        require_choice("optimizer", self.name, (*names(), *_OF_ONE_MODEL))
         require_positive("learning_rate", self.learning_rate)
         if not 0 <= self.momentum < 1:
             raise InputError(
@@ -74,5 +76,9 @@ def build_optimizer(config: OptimizerConfig) -> "tff.learning.optimizers.Optimiz
         from fl_research.learning.adafactor import Adafactor
 
         return Adafactor(config.learning_rate)
+    if config.name == "lloyd":
+        from fl_research.learning.lloyd import Lloyd
+
+        return Lloyd(config.learning_rate)
     builder = getattr(tff.learning.optimizers, _BUILDERS[config.name])
     return builder(learning_rate=config.learning_rate, **config.settings())

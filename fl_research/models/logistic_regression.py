@@ -1,14 +1,15 @@
-"""Logistic regression: one logit, linear in the inputs.
+"""Logistic regression: outputs linear in the inputs; the objective says what they are.
 
-All weights start at zero. The problem is convex, so the start decides nothing but the first
-steps, and zero gives every row the probability 1/2.
+With binary labels it is logistic regression, with classes multinomial, with ordered levels the
+proportional odds model. All weights start at zero: the problem is convex, so the start decides
+nothing but the first steps, and zero gives every class the same probability.
 """
 
-import collections
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fl_research.data.clients import RowTypes
+from fl_research.objectives.objective import Objective
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -19,36 +20,37 @@ class Config:
     """Settings of logistic regression: it has none."""
 
 
-def build(config: Config, *, num_inputs: int, seed: int) -> "tff.learning.models.FunctionalModel":
+def build(
+    config: Config, *, row_types: RowTypes, objective: Objective, seed: int
+) -> "tff.learning.models.FunctionalModel":
     """Returns logistic regression as a functional model.
 
     Args:
       config: The settings.
-      num_inputs: Number of input features, at least 1.
+      row_types: The features; it reads the float32 feature `inputs`.
+      objective: What the outputs mean, and the loss.
       seed: Not used: the weights start at zero.
 
-    Returns:
-      A model from `OrderedDict(inputs=float32[rows, num_inputs])` to logits `float32[rows]`; its
-      labels are `int32[rows]` and its loss is the mean sigmoid cross entropy.
+    Raises:
+      InputError: The data has no feature `inputs`.
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
-    import tensorflow as tf
+    import numpy as np
 
-    from fl_research.stackable.layers import sigmoid_cross_entropy
+    from fl_research.stackable import inputs
+    from fl_research.stackable.head import apply_head, initial_head
     from fl_research.stackable.model import StackableModel
 
     del config, seed
+    row_shape = inputs.require_feature("logistic_regression", row_types, inputs.INPUTS)
 
-    def predict(trainable: Any, x: Any) -> tf.Tensor:
+    def predict(trainable: Any, x: Any) -> Any:
         kernel, bias = trainable
-        return tf.linalg.matvec(x["inputs"], kernel) + bias[..., tf.newaxis]
+        return apply_head(inputs.flat_inputs(x, row_shape), kernel, bias, objective)
 
     return StackableModel(
-        initial_weights=((np.zeros([num_inputs], np.float32), np.zeros([], np.float32)), ()),
+        initial_weights=(initial_head(None, int(np.prod(row_shape)), objective), ()),
         predict=predict,
-        row_loss=sigmoid_cross_entropy,
-        input_spec=(
-            collections.OrderedDict(inputs=tf.TensorSpec([None, num_inputs], tf.float32)),
-            tf.TensorSpec([None], tf.int32),
-        ),
+        row_loss=objective.row_loss,
+        input_spec=inputs.input_spec(row_types, objective),
     )

@@ -1,4 +1,4 @@
-"""Multi-layer perceptron: dense layers with ReLU, then one logit.
+"""Multi-layer perceptron: dense layers with ReLU, then the outputs that the objective asks for.
 
 The hidden layers start from He's normal distribution, variance 2 / fan-in, which keeps the scale
 of the activations through ReLU layers; the last layer from Glorot's uniform distribution; biases
@@ -8,7 +8,6 @@ Papers: He et al. 2015, "Delving Deep into Rectifiers"; Glorot and Bengio 2010, 
 the difficulty of training deep feedforward neural networks".
 """
 
-import collections
 import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fl_research import randomness
+from fl_research.data.clients import RowTypes
 from fl_research.errors import InputError
+from fl_research.objectives.objective import Objective
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -41,49 +42,46 @@ class Config:
             )
 
 
-def _initial_weights(sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
-    """Draws (kernel, bias) of every layer, flat, for layers of `sizes` and one output."""
-    generator = randomness.generator(seed, "model_init")
-    weights: list[np.ndarray] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        kernel = generator.normal(0.0, np.sqrt(2.0 / fan_in), [fan_in, fan_out])
-        weights += [kernel.astype(np.float32), np.zeros([fan_out], np.float32)]
-    limit = np.sqrt(6.0 / (sizes[-1] + 1))
-    kernel = generator.uniform(-limit, limit, [sizes[-1], 1])
-    return (*weights, kernel.astype(np.float32), np.zeros([1], np.float32))
-
-
-def build(config: Config, *, num_inputs: int, seed: int) -> "tff.learning.models.FunctionalModel":
+def build(
+    config: Config, *, row_types: RowTypes, objective: Objective, seed: int
+) -> "tff.learning.models.FunctionalModel":
     """Returns the MLP as a functional model.
 
     Args:
       config: The settings.
-      num_inputs: Number of input features, at least 1.
+      row_types: The features; it reads the float32 feature `inputs`.
+      objective: What the outputs mean, and the loss.
       seed: Seed of the initial weights; the same seed gives the same weights.
 
-    Returns:
-      A model from `OrderedDict(inputs=float32[rows, num_inputs])` to logits `float32[rows]`; its
-      labels are `int32[rows]` and its loss is the mean sigmoid cross entropy.
+    Raises:
+      InputError: The data has no feature `inputs`.
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
     import tensorflow as tf
 
-    from fl_research.stackable.layers import dense, sigmoid_cross_entropy
+    from fl_research.stackable import inputs
+    from fl_research.stackable.head import apply_head, initial_head
+    from fl_research.stackable.layers import dense
     from fl_research.stackable.model import StackableModel
+
+    row_shape = inputs.require_feature("mlp", row_types, inputs.INPUTS)
+    generator = randomness.generator(seed, "model_init")
+    sizes = (int(np.prod(row_shape)), *config.hidden_sizes)
+    weights: list[np.ndarray] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        kernel = generator.normal(0.0, np.sqrt(2.0 / fan_in), [fan_in, fan_out])
+        weights += [kernel.astype(np.float32), np.zeros([fan_out], np.float32)]
 
     def predict(trainable: Any, x: Any) -> tf.Tensor:
         *hidden, last = zip(trainable[::2], trainable[1::2], strict=True)
-        activation = x["inputs"]
+        activation = inputs.flat_inputs(x, row_shape)
         for kernel, bias in hidden:
             activation = tf.nn.relu(dense(activation, kernel, bias))
-        return tf.squeeze(dense(activation, *last), axis=-1)
+        return apply_head(activation, *last, objective)
 
     return StackableModel(
-        initial_weights=(_initial_weights((num_inputs, *config.hidden_sizes), seed), ()),
+        initial_weights=((*weights, *initial_head(generator, sizes[-1], objective)), ()),
         predict=predict,
-        row_loss=sigmoid_cross_entropy,
-        input_spec=(
-            collections.OrderedDict(inputs=tf.TensorSpec([None, num_inputs], tf.float32)),
-            tf.TensorSpec([None], tf.int32),
-        ),
+        row_loss=objective.row_loss,
+        input_spec=inputs.input_spec(row_types, objective),
     )

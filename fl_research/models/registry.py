@@ -1,6 +1,7 @@
 """The model families: each file of this folder is one, named as the file is.
 
-A family has a frozen dataclass `Config` and a function `build(config, *, num_inputs, seed)`.
+A family has a frozen dataclass `Config` and a function `build(config, *, row_types,
+objective, seed)`.
 """
 
 from types import ModuleType

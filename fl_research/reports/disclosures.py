@@ -9,6 +9,7 @@ from typing import Any
 
 from fl_research.privacy.ledger import payloads
 from fl_research.privacy.spending import rule_of
+from fl_research.reports.findings import registry as findings
 from fl_research.reports.run_records import RunRecords
 
 
@@ -77,9 +78,13 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
         "how long each round took, which follows from the rows of its cohort (metrics.csv, "
         "tensorboard/, checkpoints/)",
         _validation_line(records),
-        "test metrics, their percentiles and histograms over clients, the ROC and calibration "
-        f"curves: from the records of {run.required('data.split.test_clients'):,} test clients, "
-        "who get no guarantee (evaluation.json, plots/, this report)",
+        "test metrics, their percentiles and histograms over clients: from the records of "
+        f"{run.required('data.split.test_clients'):,} {_evaluated_clients(records, 'test')} "
+        "(evaluation.json, plots/, this report)",
+        *(
+            f"{findings.load(name).released(finding)} (evaluation.json, plots/, this report)"
+            for name, finding in (evaluation.stated("findings") or {}).items()
+        ),
     ]
     if evaluation.stated("baselines"):
         lines.append(
@@ -105,6 +110,16 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
     return lines
 
 
+def _evaluated_clients(records: RunRecords, split: str) -> str:
+    """Who the clients of a split are, and whether they have the guarantee."""
+    if records.run.stated("data.test_clients_train"):
+        return (
+            "clients who train too: the guarantee is about the model that their other records "
+            "trained, and these figures are outside it"
+        )
+    return f"{split} clients, who get no guarantee"
+
+
 def _validation_line(records: RunRecords) -> str:
     """Evaluation on validation clients, and whether it decided anything."""
     clients = int(records.run.stated("data.split.validation_clients") or 0)
@@ -117,8 +132,8 @@ def _validation_line(records: RunRecords) -> str:
     )
     rounds = records.run.stated("evaluation_schedule") or "at intervals not stated"
     return (
-        f"validation metrics {rounds}, from the records of {clients:,} validation clients, who get "
-        f"no guarantee; {use} (metrics.csv, tensorboard/, plots/)"
+        f"validation metrics {rounds}, from the records of {clients:,} "
+        f"{_evaluated_clients(records, 'validation')}; {use} (metrics.csv, tensorboard/, plots/)"
     )
 
 
@@ -130,7 +145,7 @@ def not_covered(records: RunRecords, selected: Mapping[str, Any] | None) -> list
       selected: What the report says of the hyperparameter search that the run belongs to, if any.
     """
     run = records.run
-    lines = [_schema_line(bool(run.required("data.schema_inferred"))), _cleaning_line(records)]
+    lines = [_encoding_line(records), _cleaning_line(records)]
     unit = run.required("data.unit")
     if rule_of(records.entries).trust == "local":
         lines.append(
@@ -138,13 +153,11 @@ def not_covered(records: RunRecords, selected: Mapping[str, Any] | None) -> list
             "sends something, and a client without records sends nothing."
         )
     lines += [
-        "Vocabularies and encodings: none was learned from records beyond the schema's."
+        "Vocabularies and encodings: none was learned from records beyond what is said above."
         if not run.required("data.schema_inferred")
         else "Vocabularies and encodings: the categories come from the inferred schema.",
         *_choice_lines(selected),
-        "Validation and test clients: they get no guarantee. ε is about the "
-        f"{run.required('data.split.train_clients'):,} training clients; the split is taken as "
-        "fixed.",
+        _split_line(records),
         "Numbers taken as public: the number of training clients, and the expected cohort size.",
         "Everything under 'released without noise'. Publish it only if that is acceptable without "
         "a guarantee.",
@@ -173,9 +186,25 @@ def _choice_lines(selected: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _schema_line(inferred: bool) -> str:
-    """Where bounds and categories come from."""
-    if inferred:
+def _split_line(records: RunRecords) -> str:
+    """Whom the guarantee is for, and whom not."""
+    trained = f"{records.run.required('data.split.train_clients'):,} training clients"
+    if records.run.stated("data.test_clients_train"):
+        return (
+            f"Validation and test records: they are of the {trained}, but were kept out of the "
+            "training; metrics on them are outside the guarantee. The split is taken as fixed."
+        )
+    return (
+        "Validation and test clients: they get no guarantee. ε is about the "
+        f"{trained}; the split is taken as fixed."
+    )
+
+
+def _encoding_line(records: RunRecords) -> str:
+    """Where bounds, categories and other encodings come from."""
+    if encoding := records.run.stated("data.encoding"):
+        return f"Encoding: {encoding}."
+    if records.run.required("data.schema_inferred"):
         return (
             "Schema inference: column bounds and categories were READ OFF THE PRIVATE RECORDS. "
             "That access is not covered by ε; give a schema to avoid it."

@@ -7,7 +7,7 @@ those of the reader's system.
 
 from html import escape
 
-from fl_research.reports.plots import BLUE, GRID, INK, ORANGE, PALE_BLUE
+from fl_research.reports.plot_base import BLUE, GRID, INK, ORANGE, PALE_BLUE
 
 _QUIET = "#566270"
 _GROUND, _BLUE_GROUND, _ORANGE_GROUND = "#f6f8fa", "#eef4f9", "#fdf3ec"

@@ -9,6 +9,7 @@ from typing import Any
 
 from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
+from fl_research.reports.findings import registry as findings
 from fl_research.reports.markdown_accounting import accounting, evidence
 from fl_research.reports.markdown_blocks import Lines, bullets, table, value_text
 from fl_research.reports.wording import NOT_STATED, number
@@ -249,7 +250,7 @@ def _utility(report: Mapping[str, Any]) -> Lines:
     lines = [
         "## 12. Utility at this ε",
         f"Primary metric: **{wording.metric(utility['primary_metric'])}**, on "
-        f"{utility['split']} clients that were never trained on.",
+        f"{utility['evaluated_on']}.",
         "",
         *table(columns, rows),
         "",
@@ -265,6 +266,9 @@ def _utility(report: Mapping[str, Any]) -> Lines:
     for plot in report["plots"]:
         if plot["file"] != "plots/epsilon_curve.png":  # Shown under Accounting.
             lines += ["", f"![{plot['title']}]({plot['file']})"]
+    for name, finding in utility["findings"].items():
+        if found := findings.load(name).lines(finding):
+            lines += ["", f"### {findings.load(name).TITLE}", "", *found]
     return lines
 
 

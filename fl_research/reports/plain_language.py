@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fl_research.metric_table import METRICS
 from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import wording
 from fl_research.reports.wording import NOT_STATED, count, number
@@ -289,10 +290,8 @@ def _quality(report: Mapping[str, Any]) -> list[Paragraph]:
     """The primary metric beside the baselines."""
     utility = report["utility"]
     primary = utility["primary_metric"]
-    scale = {
-        "auc": " (0.5 is guessing, 1 is perfect)",
-        "accuracy": " (the share of right answers)",
-    }.get(primary, "")
+    meaning = METRICS[primary].meaning if primary in METRICS else ""
+    scale = f" ({meaning})" if meaning else ""
     lines: list[Paragraph] = [
         f"On records that were never used for training, its {wording.metric(primary)}{scale} is "
         f"**{number(utility['test'].get(primary))}**."

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_research.errors import InputError
 from fl_research.privacy.rounding import rounded_up
-from fl_research.reports.plot_style import house_style, new_figure
-from fl_research.reports.plots import BLUE, INK, MUTED, ORANGE
+from fl_research.reports.plot_base import BLUE, INK, MUTED, ORANGE, new_figure, style
 from fl_research.run.durable_files import storage_errors
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def draw_plan(path: Path, answer: Mapping[str, Any], curves: Mapping[str, Any]) 
     import matplotlib
 
     salt: Any = {"svg.hashsalt": "plan"}
-    with house_style(), matplotlib.rc_context(salt):
+    with style(), matplotlib.rc_context(salt):
         figure = plan_figure(answer, curves)
         with storage_errors(path):
             figure.savefig(path, metadata=_NO_DATE[path.suffix.lower()])

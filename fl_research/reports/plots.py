@@ -1,16 +1,15 @@
-"""The plots of a run: metric and ε over rounds, ROC and calibration, spread over clients.
+"""The plots of a run: metric and ε over rounds, the findings, spread over clients.
 
-matplotlib is imported when a plot is drawn and draws without a display; the same records give the
-same bytes on the same machine. Each figure is described by what the records hold: a curve that was
+Each figure is described by what the records hold: a curve that was
 not measured is left out, and a figure with nothing to show is not made.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,16 @@ import numpy as np
 
 from fl_research.privacy.rounding import rounded_up
 from fl_research.reports import epsilon_curve_plot, wording
+from fl_research.reports.findings import registry as findings
+from fl_research.reports.plot_base import (
+    BLUE,
+    DASHED,
+    MUTED,
+    ORANGE,
+    PALE_BLUE,
+    new_figure,
+    style,
+)
 from fl_research.run.durable_files import storage_errors
 from fl_research.run.record_files import MetricsRow
 
@@ -25,43 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#22303c", "#6b7785", "#e6e9ed"
-BLUE, ORANGE, PALE_BLUE = "#2a6496", "#b8602a", "#c3d6e6"
-DOTS_PER_INCH = 150
-
 _Curve = tuple[list[float], list[float]]
-
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.labelsize": 10,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "figure.dpi": DOTS_PER_INCH,
-    "savefig.dpi": DOTS_PER_INCH,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.1,
-    "figure.constrained_layout.w_pad": 0.1,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +69,6 @@ def planned(
       curve: Pairs of δ and ε; empty where there is no guarantee.
       delta: The δ of the claim, marked on the curve.
     """
-    curves = evaluation.get("curves") or {}
     plots = []
     if metrics:
         plots.append(
@@ -106,14 +78,14 @@ def planned(
                 drawn=lambda: _progress(metrics, evaluation, target_epsilon),
             )
         )
-    if curves.get("roc") or curves.get("calibration"):
-        plots.append(
-            Plot(
-                file="plots/roc_and_calibration.png",
-                title="ROC curve and calibration",
-                drawn=lambda: _roc_and_calibration(evaluation),
-            )
+    plots += [
+        Plot(
+            file=f"plots/{name}.png",
+            title=findings.load(name).TITLE,
+            drawn=functools.partial(findings.load(name).figure, finding, evaluation),
         )
+        for name, finding in (evaluation.get("findings") or {}).items()
+    ]
     if spread := _spread_metric(evaluation):
         plots.append(
             Plot(
@@ -147,32 +119,13 @@ def draw(folder: Path, plots: Sequence[Plot]) -> list[Path]:
     for plot in plots:
         path = folder / plot.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _style():
+        with style():
             figure = plot.drawn()
             # Without the version of matplotlib in the file, equal figures are equal bytes.
             with storage_errors(path):
                 figure.savefig(path, metadata={"Software": None})
         files.append(path)
     return files
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib's settings for one figure."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
-        yield
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of its own, known to no global list, so that nothing has to be closed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _progress(
@@ -188,7 +141,7 @@ def _progress(
     ]
     panels = [panel for panel in panels if panel[1][0]]
     panels = panels or [("train_loss", _curve_of(metrics, "train_loss"))]
-    figure = _figure(7.2, 1.4 + 2.3 * len(panels))
+    figure = new_figure(7.2, 1.4 + 2.3 * len(panels))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for (panel, curve), ax in zip(panels, axes, strict=True):
         if panel == "metric":
@@ -252,7 +205,7 @@ def _target(ax: Axes, target_epsilon: float | None) -> None:
     """A dashed line at the target."""
     if target_epsilon is None:
         return
-    ax.axhline(target_epsilon, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    ax.axhline(target_epsilon, color=MUTED, linewidth=1, linestyle=DASHED)
     ax.annotate(
         f"target {target_epsilon:g}",
         (0, target_epsilon),
@@ -264,96 +217,21 @@ def _target(ax: Axes, target_epsilon: float | None) -> None:
     )
 
 
-def _roc_and_calibration(evaluation: Mapping[str, Any]) -> Figure:
-    """ROC at the left; at the right predicted against observed, with the counts below."""
-    curves = evaluation["curves"]
-    figure = _figure(9.4, 4.7)
-    grid = figure.add_gridspec(2, 2, height_ratios=[4, 1])
-    if curves.get("roc"):
-        _roc(figure.add_subplot(grid[:, 0]), evaluation)
-    if curves.get("calibration"):
-        above = figure.add_subplot(grid[0, 1])
-        _calibration(above, figure.add_subplot(grid[1, 1], sharex=above), curves["calibration"])
-    return figure
-
-
-def _roc(ax: Axes, evaluation: Mapping[str, Any]) -> None:
-    """The ROC curve of this run; the baselines by their AUC, as their curves are not kept."""
-    roc = evaluation["curves"]["roc"]
-    false_positive, true_positive = roc["false_positive_rate"], roc["true_positive_rate"]
-    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    ax.fill_between(false_positive, true_positive, color=PALE_BLUE, alpha=0.35, linewidth=0)
-    ax.plot(false_positive, true_positive, color=BLUE)
-    lines = [("this run", evaluation["test"].get("auc"), BLUE)]
-    for name, values in (evaluation.get("baselines") or {}).items():
-        lines.append((wording.baseline(name), values.get("auc"), MUTED))
-    lines = [line for line in lines if line[1] is not None]
-    for row, (name, auc, color) in enumerate(reversed(lines)):
-        weight = "bold" if color == BLUE else "normal"
-        height = 0.045 + 0.062 * row
-        ax.text(0.985, height, wording.number(auc), ha="right", color=color, weight=weight)
-        ax.text(0.82, height, name, ha="right", color=color, weight=weight)
-    if lines:
-        height = 0.055 + 0.062 * len(lines)
-        ax.text(0.985, height, "AUC", ha="right", color=MUTED, fontsize=9)
-    ax.set_title("ROC curve, test clients")
-    ax.set_xlabel("false positive rate")
-    ax.set_ylabel("true positive rate")
-    ax.set_xlim(-0.01, 1.01)
-    ax.set_ylim(-0.01, 1.01)
-
-
-def _calibration(above: Axes, below: Axes, curve: Mapping[str, Sequence[Any]]) -> None:
-    """Observed against predicted probability a bin, and the number of examples in each bin."""
-    count = np.asarray(curve["count"], float)
-    kept = count > 0
-    predicted = np.asarray([math.nan if v is None else v for v in curve["predicted"]], float)[kept]
-    observed = np.asarray([math.nan if v is None else v for v in curve["observed"]], float)[kept]
-    count = count[kept]
-    spread = np.abs(np.stack(_wilson(observed, count)) - observed)
-    above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    above.errorbar(
-        predicted, observed, yerr=spread, color=BLUE, ecolor=PALE_BLUE, elinewidth=2.5,
-        marker="o", markersize=4.5,
-    )  # fmt: skip
-    above.text(0.985, 0.115, "dashed: perfect", ha="right", color=MUTED, fontsize=9)
-    above.text(0.985, 0.035, "bars: 95 % interval", ha="right", color=MUTED, fontsize=9)
-    above.set_title("Calibration, test examples")
-    above.set_ylabel("observed rate")
-    above.set_xlim(-0.01, 1.01)
-    above.set_ylim(-0.01, 1.01)
-    above.tick_params(labelbottom=False)
-    edges = np.linspace(0, 1, len(curve["count"]) + 1)
-    centres = ((edges[:-1] + edges[1:]) / 2)[kept]
-    below.bar(centres, count, width=0.8 * (edges[1] - edges[0]), color=PALE_BLUE)
-    below.set_ylabel("examples")
-    below.set_xlabel("predicted probability")
-
-
-def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % interval of a share; unlike the normal one it has a width at 0 and 1."""
-    z = 1.96
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return np.minimum(centre - half, share), np.maximum(centre + half, share)
-
-
 def _spread_metric(evaluation: Mapping[str, Any]) -> str | None:
-    """The per-client metric worth a figure: accuracy, or loss where accuracy is only 0 or 1."""
-    spreads = (evaluation.get("curves") or {}).get("per_client") or {}
-    accuracy = spreads.get("accuracy")
-    if accuracy:
-        counts = np.asarray(accuracy["clients"])
-        if counts[1:-1].any() or "loss" not in spreads:
-            return "accuracy"
-    return "loss" if "loss" in spreads else None
+    """The first metric of clients worth a figure: not one that is only 0 or 1."""
+    histograms = evaluation.get("histograms") or {}
+    for name, histogram in histograms.items():
+        counts = np.asarray(histogram["clients"])
+        if counts[1:-1].any():
+            return str(name)
+    return next(iter(histograms), None)
 
 
 def _clients(evaluation: Mapping[str, Any], name: str) -> Figure:
     """How many clients have which value of the metric; 10th, 50th and 90th percentile marked."""
-    spread = evaluation["curves"]["per_client"][name]
+    spread = evaluation["histograms"][name]
     edges, clients = np.asarray(spread["bin_edges"], float), np.asarray(spread["clients"])
-    figure = _figure(7.2, 3.6)
+    figure = new_figure(7.2, 3.6)
     ax = figure.subplots()
     ax.bar(
         edges[:-1], clients, width=np.diff(edges), align="edge", color=PALE_BLUE, edgecolor="white",

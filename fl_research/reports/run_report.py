@@ -137,9 +137,11 @@ def _utility(records: RunRecords) -> dict[str, Any]:
     return {
         "primary_metric": primary,
         "split": evaluation.required("split"),
+        "evaluated_on": evaluation.required("evaluated_on"),
         "test": test,
         "per_client": evaluation.required("per_client"),
         "baselines": baselines,
+        "findings": evaluation.stated("findings") or {},
         "difference_to_baselines": {
             name: None
             if value is None or metrics.get(primary) is None

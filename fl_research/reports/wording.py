@@ -5,18 +5,11 @@ An upper bound is rounded up and never down, by `privacy.rounding`.
 
 import decimal
 
+from fl_research import metric_table
 from fl_research.privacy.rounding import decimal_text, rounded_up
 
 NOT_STATED = "not stated"
 
-_METRICS = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "log_loss": "log loss",
-    "loss": "loss",
-    "brier": "Brier score",
-}
 _BASELINES = {
     "without_privacy": "same model, no privacy",
     "central": "same model, central",
@@ -38,7 +31,7 @@ _ACCOUNTANTS = {
 
 def metric(name: str) -> str:
     """The written name of a metric, as in the middle of a sentence."""
-    return _METRICS.get(name, name.replace("_", " "))
+    return metric_table.words(name)
 
 
 def baseline(name: str) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_research.errors import InputError
+from fl_research.metric_table import sign
 from fl_research.privacy.events import event_from_json, events_agree
 from fl_research.privacy.ledger import (
     FIRST_PREVIOUS,
@@ -208,7 +209,8 @@ def choose(output_dir: Path, name: str) -> str | None:
     scored = [finished[run] for run in planned if finished[run]["metric"] is not None]
     if not scored:
         return None
-    best = max(scored, key=lambda trial: trial["metric"])
+    metric = the_one(entries, "search")["metric"].removeprefix("validation_")
+    best = max(scored, key=lambda trial: sign(metric) * trial["metric"])
     folder = output_dir / best["run"]
     if not folder.is_dir():
         raise InputError(f"{folder} is the best trial of search {name}, but gone; restore it")

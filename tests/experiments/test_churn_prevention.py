@@ -330,7 +330,8 @@ def test_a_table_run_from_flags_to_saved_model(tmp_path: Path, table: Path) -> N
         f"folder = {str(folder / 'final_model')!r}\n"
         "features = json.load(open(folder + '/model.json'))['features']\n"
         "model = tf.saved_model.load(folder + '/saved_model')\n"
-        "p = model.predict(np.zeros([3, len(features)], np.float32))['probability'].numpy()\n"
+        "predict = model.signatures['serving_default']\n"
+        "p = predict(inputs=tf.zeros([3, len(features)]))['probability'].numpy()\n"
         "assert p.shape == (3,) and (0 < p).all() and (p < 1).all()\n"
         "assert 'tensorflow_federated' not in sys.modules\n"
     )

@@ -8,17 +8,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import churn_prevention, load_task
+from experiments import churn_prevention
 from fl_research.task import FederatedTask
-
-assert churn_prevention.NAMED_DATASETS  # Importing the binary declares its flags.
 
 
 def _load(*arguments: str) -> FederatedTask:
     """The task that these flags describe."""
     with flagsaver.flagsaver():
         flags.FLAGS(["churn_prevention", *arguments])
-        return load_task.load_task("churn", named_datasets=("synthetic", "telco_churn"), seed=4)
+        return churn_prevention.USE_CASE.load(4)
 
 
 def test_split_is_by_client_and_recorded() -> None:

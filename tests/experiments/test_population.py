@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import churn_prevention, load_task
+from experiments import churn_prevention
 from fl_research.data.population import PopulationDescription, open_population
 from fl_research.data.population_writer import Rows, write_population
 from fl_research.errors import InputError
@@ -72,8 +72,7 @@ def _load(*arguments: str) -> FederatedTask:
     """The task that these flags describe."""
     with flagsaver.flagsaver():
         flags.FLAGS(["churn_prevention", "--dataset=table", *arguments])
-        named = churn_prevention.NAMED_DATASETS
-        return load_task.load_task("churn", named_datasets=named, seed=4)
+        return churn_prevention.USE_CASE.load(4)
 
 
 @pytest.fixture(scope="module")

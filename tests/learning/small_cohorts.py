@@ -17,10 +17,13 @@ from fl_research.learning.client_update_config import ClientUpdateConfig
 from fl_research.learning.learning_process import build_learning_process
 from fl_research.learning.optimizers import OptimizerConfig, build_optimizer
 from fl_research.models import registry as models
+from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.privacy.mechanisms import registry as mechanisms
 from fl_research.privacy.plan import PlanSetting
 
 NUM_INPUTS = 4
+ROW_TYPES = {"inputs": ((NUM_INPUTS,), np.dtype(np.float32))}
+OBJECTIVE = BinaryClassification()
 SIZES = (5, 1, 12, 0, 7, 3, 20, 1, 8, 2)  # rows of each client; one has none
 
 Block = collections.OrderedDict
@@ -97,7 +100,7 @@ class BareClip(tfp.GaussianSumQuery):
 def model(name: str) -> tff.learning.models.FunctionalModel:
     """A model family with its default settings, for four inputs."""
     family = models.load(name)
-    return family.build(family.Config(), num_inputs=NUM_INPUTS, seed=5)
+    return family.build(family.Config(), row_types=ROW_TYPES, objective=OBJECTIVE, seed=5)
 
 
 def optimizer(name: str, learning_rate: float, **settings: float) -> Any:

@@ -11,8 +11,10 @@ import tensorflow_federated as tff
 
 from fl_research.data.client_data import ClientData
 from fl_research.errors import InputError
-from fl_research.learning import metrics
+from fl_research.learning import client_spread
 from fl_research.learning.evaluation import EvaluationOutput, build_evaluation
+from fl_research.objectives import binary_metrics
+from fl_research.objectives.binary_classification import BinaryClassification
 from tests.learning import small_cohorts
 
 pytestmark = pytest.mark.usefixtures("tff_runtime")
@@ -24,7 +26,7 @@ SIZES = (40, 1, 1, 0, 9, 300, 2, 25, 120, 6)
 @functools.cache
 def _evaluation() -> tff.Computation:
     """The evaluation of logistic regression, built once."""
-    return build_evaluation(small_cohorts.model("logistic_regression"))
+    return build_evaluation(small_cohorts.model("logistic_regression"), small_cohorts.OBJECTIVE)
 
 
 def _clients() -> ClientData:
@@ -37,14 +39,14 @@ def _clients() -> ClientData:
 
 def _weights(bias: float = -0.3) -> tff.learning.models.ModelWeights:
     """Weights whose products with whole numbers are exact, so that equal scores are equal bits."""
-    kernel = np.array([0.5, 0.25, 0.0, -0.125], np.float32)
-    return tff.learning.models.ModelWeights((kernel, np.float32(bias)), ())
+    kernel = np.array([[0.5], [0.25], [0.0], [-0.125]], np.float32)
+    return tff.learning.models.ModelWeights((kernel, np.array([bias], np.float32)), ())
 
 
 def _logits(data: ClientData, weights: tff.learning.models.ModelWeights) -> np.ndarray:
     """The float32 logits, as the model gives them, in float64."""
     kernel, bias = weights.trainable
-    return (data.features["inputs"] @ kernel + bias).astype(np.float64)
+    return (data.features["inputs"] @ kernel + bias)[:, 0].astype(np.float64)
 
 
 @pytest.mark.parametrize("num_blocks", [1, 3, 12])
@@ -58,7 +60,7 @@ def test_equals_scikit_learn(num_blocks: int) -> None:
     assert isinstance(output, EvaluationOutput) and len(output.per_client) == num_blocks
     logits = _logits(data, weights)
     probability = 1 / (1 + np.exp(-logits))
-    found = metrics.pooled_metrics(output.pooled)
+    found = binary_metrics.pooled_metrics(output.pooled)
     exact = {
         "log_loss": sklearn.metrics.log_loss(data.labels, probability),
         "brier": sklearn.metrics.brier_score_loss(data.labels, probability),
@@ -72,7 +74,7 @@ def test_equals_scikit_learn(num_blocks: int) -> None:
     assert {name: found[name] for name in binned} == pytest.approx(binned, abs=1e-3)
     assert output.pooled["examples"] == data.num_rows
 
-    per_client = metrics.join_clients(output.per_client)
+    per_client = client_spread.join_clients(output.per_client)
     np.testing.assert_array_equal(per_client["examples"], SIZES)
     with_both = 0
     for client in range(data.num_clients):
@@ -98,18 +100,18 @@ def test_equals_scikit_learn(num_blocks: int) -> None:
 def test_nobody_to_evaluate() -> None:
     output = _evaluation()(_weights(), small_cohorts.blocks(_clients(), num_blocks=2, chosen=[]))
     assert output.pooled["examples"] == 0
-    assert all(np.isnan(v) for v in metrics.pooled_metrics(output.pooled).values())
-    assert all(len(v) == 0 for v in metrics.join_clients(output.per_client).values())
+    assert all(np.isnan(v) for v in binary_metrics.pooled_metrics(output.pooled).values())
+    assert all(len(v) == 0 for v in client_spread.join_clients(output.per_client).values())
 
 
 def test_weights_that_are_not_finite_show_as_nan() -> None:
     """A model that diverged has no loss and no AUC, rather than a made-up one."""
     data = _clients()
     output = _evaluation()(_weights(np.nan), small_cohorts.blocks(data, num_blocks=2))
-    found = metrics.pooled_metrics(output.pooled)
+    found = binary_metrics.pooled_metrics(output.pooled)
     assert np.isnan(found["log_loss"]) and np.isnan(found["auc"]) and np.isnan(found["brier"])
     assert output.pooled["negative_counts"].sum() == 0
-    assert np.isnan(metrics.join_clients(output.per_client)["auc"]).all()
+    assert np.isnan(client_spread.join_clients(output.per_client)["auc"]).all()
 
 
 def test_certain_predictions_stay_in_the_last_bins() -> None:
@@ -124,12 +126,12 @@ def test_certain_predictions_stay_in_the_last_bins() -> None:
 def test_type_of_the_evaluation() -> None:
     signature: Any = _evaluation().type_signature
     assert signature.compact_representation() == (
-        "(<weights=<trainable=<float32[4],float32>,non_trainable=<>>@SERVER,"
+        "(<weights=<trainable=<float32[4,1],float32[1]>,non_trainable=<>>@SERVER,"
         "cohort={<features=<inputs=float32[?,4]>,labels=int32[?],row_splits=int64[?],"
         "seeds=int64[?,2]>}@CLIENTS> -> "
         "<pooled=<negative_counts=int64[10000],positive_counts=int64[10000],loss_sum=float64,"
         "squared_error_sum=float64,correct=int64,examples=int64>@SERVER,"
-        "per_client={<examples=int64[?],loss=float64[?],accuracy=float64[?],auc=float64[?]>}"
+        "per_client={<examples=int64[?],accuracy=float64[?],loss=float64[?],auc=float64[?]>}"
         "@CLIENTS>)"
     )
     process = small_cohorts.process(
@@ -141,18 +143,20 @@ def test_type_of_the_evaluation() -> None:
 
 def test_too_few_bins_are_refused() -> None:
     with pytest.raises(InputError, match="num_bins=1"):
-        build_evaluation(small_cohorts.model("logistic_regression"), num_bins=1)
+        BinaryClassification(num_bins=1)
 
 
 def test_mlp_is_evaluated_too() -> None:
     """The pooled log loss of an MLP equals its own loss function, to 1e-6."""
     model, data = small_cohorts.model("mlp"), _clients()
     weights = tff.learning.models.ModelWeights(*model.initial_weights)
-    output = build_evaluation(model, num_bins=100)(
+    output = build_evaluation(model, BinaryClassification(num_bins=100))(
         weights, small_cohorts.blocks(data, num_blocks=2)
     )
     logits = model.predict_on_batch(
         tf.nest.map_structure(tf.constant, model.initial_weights), dict(data.features), False
     )
     expected = float(model.loss(logits, tf.constant(data.labels)))
-    assert metrics.pooled_metrics(output.pooled)["log_loss"] == pytest.approx(expected, abs=1e-6)
+    assert binary_metrics.pooled_metrics(output.pooled)["log_loss"] == pytest.approx(
+        expected, abs=1e-6
+    )

@@ -155,7 +155,12 @@ def test_auto_stacks_recurrent_models() -> None:
 
 
 def test_auto_loops_over_the_clients_of_large_models() -> None:
-    large = mlp.build(mlp.Config(hidden_sizes=(100_000,)), num_inputs=4, seed=0)
+    large = mlp.build(
+        mlp.Config(hidden_sizes=(100_000,)),
+        row_types=small_cohorts.ROW_TYPES,
+        objective=small_cohorts.OBJECTIVE,
+        seed=0,
+    )
     assert execution.resolve(_training(large), SUM) == "loop"
     # It could be stacked all the same.
     assert execution.resolve(_training(large, execution="stacked"), SUM) == "stacked"

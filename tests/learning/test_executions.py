@@ -205,7 +205,12 @@ def test_client_is_trained_as_if_it_were_alone(clients_at_once: int) -> None:
 
     Layers of 5 and 3 units fill no whole vectors. Momentum would show any mixing of states.
     """
-    model = mlp.build(mlp.Config(hidden_sizes=(5, 3)), num_inputs=small_cohorts.NUM_INPUTS, seed=5)
+    model = mlp.build(
+        mlp.Config(hidden_sizes=(5, 3)),
+        row_types=small_cohorts.ROW_TYPES,
+        objective=small_cohorts.OBJECTIVE,
+        seed=5,
+    )
     training = traced_blocks.training(
         model, "momentum", batch_size=3, local_epochs=2, weighting="examples"
     )

@@ -236,7 +236,7 @@ def test_block_of_another_type_is_refused_with_both_types() -> None:
 def test_query_with_another_result_is_refused_with_both_types() -> None:
     """A query that returns update and weight together, which no server step can take."""
     with pytest.raises(
-        TypeError, match=r"update=.*weight=float32.*trainable weights <float32\[4\]"
+        TypeError, match=r"update=.*weight=float32.*trainable weights <float32\[4,1\]"
     ):
         small_cohorts.process(
             small_cohorts.model("logistic_regression"), small_cohorts.UpdateAndWeightSum()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fl_research.errors import InputError
 from fl_research.models import logistic_regression, mlp, registry
+from fl_research.objectives.binary_classification import BinaryClassification
 
 
 def test_families_are_found_by_file_name() -> None:
@@ -24,7 +25,7 @@ def test_settings_are_read_without_tensorflow() -> None:
     program = (
         "import sys\n"
         "from fl_research.models import registry\n"
-        "from fl_research.learning import metrics, optimizers\n"
+        "from fl_research.learning import client_spread, optimizers\n"
         "[registry.load(name).Config for name in registry.names()]\n"
         "optimizers.OptimizerConfig(learning_rate=0.1)\n"
         "sys.exit('tensorflow' in sys.modules)\n"
@@ -33,17 +34,27 @@ def test_settings_are_read_without_tensorflow() -> None:
 
 
 def test_logistic_regression_starts_at_one_half() -> None:
-    model = logistic_regression.build(logistic_regression.Config(), num_inputs=3, seed=1)
+    model = logistic_regression.build(
+        logistic_regression.Config(),
+        row_types={"inputs": ((3,), np.dtype(np.float32))},
+        objective=BinaryClassification(),
+        seed=1,
+    )
     kernel, bias = model.initial_weights[0]
-    assert kernel.shape == (3,) and not kernel.any() and bias == 0
-    weights = ((tf.constant([1.0, 2.0, -1.0]), tf.constant(0.5)), ())
+    assert kernel.shape == (3, 1) and not kernel.any() and bias == 0
+    weights = ((tf.constant([[1.0], [2.0], [-1.0]]), tf.constant([0.5])), ())
     logits = model.predict_on_batch(weights, {"inputs": tf.constant([[1.0, 0.0, 3.0]])})
     np.testing.assert_array_equal(logits, [-1.5])
 
 
 def test_mlp_computes_what_its_layers_say() -> None:
     """Two hidden layers by hand, to 1e-6."""
-    model = mlp.build(mlp.Config(hidden_sizes=(5, 3)), num_inputs=4, seed=2)
+    model = mlp.build(
+        mlp.Config(hidden_sizes=(5, 3)),
+        row_types={"inputs": ((4,), np.dtype(np.float32))},
+        objective=BinaryClassification(),
+        seed=2,
+    )
     weights = [np.asarray(w, np.float64) for w in model.initial_weights[0]]
     assert [w.shape for w in weights] == [(4, 5), (5,), (5, 3), (3,), (3, 1), (1,)]
     x = np.random.default_rng(0).normal(size=[6, 4])
@@ -57,7 +68,12 @@ def test_mlp_computes_what_its_layers_say() -> None:
 
 def test_mlp_starts_with_the_variance_of_he_and_glorot() -> None:
     """Seeded, so it never alarms by chance: 2 / fan-in to 5 %, uniform below Glorot's limit."""
-    model = mlp.build(mlp.Config(hidden_sizes=(400,)), num_inputs=50, seed=3)
+    model = mlp.build(
+        mlp.Config(hidden_sizes=(400,)),
+        row_types={"inputs": ((50,), np.dtype(np.float32))},
+        objective=BinaryClassification(),
+        seed=3,
+    )
     hidden, hidden_bias, last, last_bias = model.initial_weights[0]
     assert hidden.var() == pytest.approx(2 / 50, rel=0.05)
     limit = np.sqrt(6 / 401)

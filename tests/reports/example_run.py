@@ -259,7 +259,7 @@ def _evaluation(run: _Run) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
     pooled, curves = run.evaluate(run.test)
-    per_client = curves.pop("percentiles")
+    per_client, histograms = curves.pop("percentiles"), curves.pop("per_client")
     central = LogisticRegression().fit(
         run.inputs[run.train].reshape(-1, example_data.FEATURES), run.labels[run.train].ravel()
     )
@@ -287,7 +287,9 @@ def _evaluation(run: _Run) -> dict[str, Any]:
         "split": "test",
         "test": pooled,
         "per_client": {**per_client, "auc": None},
-        "curves": curves,
+        "histograms": histograms,
+        "findings": {"roc_and_calibration": curves},
+        "evaluated_on": "test clients that were never trained on",
         "baselines": baselines,
         "noise_self_test": self_test,
     }

@@ -44,14 +44,10 @@ def test_clients_with_one_row_are_shown_by_loss(
 ) -> None:
     """Their accuracy is 0 or 1: then the picture is that of the loss alone."""
     evaluation = dict(records.evaluation.values)
-    curves = evaluation["curves"]
-    only_loss = evaluation | {
-        "curves": curves | {"per_client": {"loss": curves["per_client"]["loss"]}}
-    }
+    histograms = evaluation["histograms"]
+    only_loss = evaluation | {"histograms": {"loss": histograms["loss"]}}
     zero_one = {"bin_edges": [0, 0.25, 0.5, 0.75, 1], "clients": [20, 0, 0, 40]}
-    one_row = evaluation | {
-        "curves": curves | {"per_client": curves["per_client"] | {"accuracy": zero_one}}
-    }
+    one_row = evaluation | {"histograms": histograms | {"accuracy": zero_one}}
     several = _draw(tmp_path / "several", records, evaluation)["clients.png"]
     loss = _draw(tmp_path / "loss", records, only_loss)["clients.png"]
     assert several != loss
@@ -61,6 +57,6 @@ def test_clients_with_one_row_are_shown_by_loss(
 def test_what_was_not_measured_is_not_drawn(
     records: run_records.RunRecords, tmp_path: Path
 ) -> None:
-    evaluation = dict(records.evaluation.values) | {"curves": {}}
+    evaluation = dict(records.evaluation.values) | {"findings": {}, "histograms": {}}
     assert list(_draw(tmp_path, records, evaluation)) == ["progress.png"]
     assert plots.planned([], evaluation, target_epsilon=None) == []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fl_research.errors import InputError
+from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.run.checkpoints import CheckpointStore, state_digest
 
 
@@ -170,7 +171,12 @@ def test_a_tff_state_comes_back_and_trains_on_to_the_same_bits(
     from fl_research.models import logistic_regression
     from fl_research.run.server_state import flatten_state, unflatten_state
 
-    model = logistic_regression.build(logistic_regression.Config(), num_inputs=2, seed=0)
+    model = logistic_regression.build(
+        logistic_regression.Config(),
+        row_types={"inputs": ((2,), np.dtype(np.float32))},
+        objective=BinaryClassification(),
+        seed=0,
+    )
     process = tff.learning.algorithms.build_weighted_fed_avg(
         model,
         client_optimizer_fn=tff.learning.optimizers.build_sgdm(0.1),

@@ -106,7 +106,7 @@ def test_evaluation_is_that_of_the_worker() -> None:
     """Counts are equal; float64 sums to 1e-6, as the float32 logits may differ in the last bit."""
     data = small_cohorts.clients(seed=7)
     model = small_cohorts.model("mlp")
-    evaluation = build_evaluation(model)
+    evaluation = build_evaluation(model, small_cohorts.OBJECTIVE)
     weights = tff.learning.models.ModelWeights(*model.initial_weights)
     cohort = small_cohorts.blocks(data, num_blocks=3)
     here, worker = _in_both(lambda: evaluation(weights, cohort))

@@ -53,7 +53,7 @@ def test_an_evaluation_returns_the_clients_values_as_well() -> None:
     from fl_research.learning.evaluation import build_evaluation
     from fl_research.runtime.split_computation import split
 
-    parts = split(build_evaluation(small_cohorts.model("mlp")))
+    parts = split(build_evaluation(small_cohorts.model("mlp"), small_cohorts.OBJECTIVE))
     assert parts.before is None
     assert parts.work.inputs == parts.arguments
     assert all(

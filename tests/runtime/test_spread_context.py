@@ -81,7 +81,7 @@ def test_three_rounds_and_an_evaluation_have_the_bits_of_one_worker(
     process = small_cohorts.process(
         model, query, server_optimizer=small_cohorts.optimizer("adam", 0.1), batch_size=2
     )
-    evaluation = build_evaluation(model)
+    evaluation = build_evaluation(model, small_cohorts.OBJECTIVE)
     data = small_cohorts.clients([3, 1, 9, 0, 2, 40])
 
     def trained() -> Any:

@@ -24,11 +24,23 @@ import pandas as pd
 
 from fl_research.data.column_names import there_is
 from fl_research.data.schema.columns import Column
-from fl_research.data.schema.encoding import EncodedRecords, encode
+from fl_research.data.schema.encoding import (
+    EncodedFeatures,
+    EncodedRecords,
+    encode,
+    encode_features,
+)
 from fl_research.data.schema.schema_inference import infer_columns
 from fl_research.errors import InputError
 
-__all__ = ["Column", "EncodedRecords", "Schema", "encode"]
+__all__ = [
+    "Column",
+    "EncodedFeatures",
+    "EncodedRecords",
+    "Schema",
+    "encode",
+    "encode_features",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,6 +180,7 @@ class Schema:
         *,
         label_column: str,
         positive_label: str | None = None,
+        label_levels: Sequence[str] | None = None,
         client_column: str | None = None,
         drop_columns: Sequence[str] = (),
     ) -> "Schema":
@@ -181,6 +194,8 @@ class Schema:
           records: The table.
           label_column: Name of the label.
           positive_label: The label's value that becomes 1; None: the yes of yes and no.
+          label_levels: The label's values in order, where it may have levels instead; empty: all
+            of them are numbers. None: it may not.
           client_column: Name of the column that says who a row belongs to; None: each row.
           drop_columns: Names of columns to ignore.
 
@@ -192,6 +207,7 @@ class Schema:
             records,
             label_column=label_column,
             positive_label=positive_label,
+            label_levels=label_levels,
             client_column=client_column,
             drop_columns=drop_columns,
             missing_values=missing_values,

@@ -39,6 +39,7 @@ class EncodedRecords:
       feature_names: Names of the columns of `inputs`.
       cleaning: How many rows each declared rule acted on (a row that two rules drop counts for
         both), and "rows read" and "rows kept".
+      rows: int64 [rows], which records they are, counted from 0.
     """
 
     inputs: np.ndarray
@@ -46,6 +47,7 @@ class EncodedRecords:
     client_ids: np.ndarray | None
     feature_names: tuple[str, ...]
     cleaning: dict[str, int]
+    rows: np.ndarray
 
 
 def encode(records: pd.DataFrame, schema: Schema, *, is_piece: bool = False) -> EncodedRecords:
@@ -89,7 +91,55 @@ def encode(records: pd.DataFrame, schema: Schema, *, is_piece: bool = False) -> 
         client_ids=_client_ids(records, schema, client_texts, rows),
         feature_names=schema.feature_names,
         cleaning=cleaning,
+        rows=rows,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedFeatures:
+    """Records without labels as arrays.
+
+    Attributes:
+      inputs: As in `EncodedRecords`.
+      rows: int64 [rows], which of the records they are, from 0.
+      cleaning: As in `EncodedRecords`.
+    """
+
+    inputs: np.ndarray
+    rows: np.ndarray
+    cleaning: dict[str, int]
+
+
+def encode_features(records: pd.DataFrame, schema: Schema) -> EncodedFeatures:
+    """Encodes new records, whose label nobody knows yet.
+
+    Only the columns of features are looked at. Duplicates stay: each record wants its answer.
+
+    Args:
+      records: With the columns of the schema's features, and any others.
+      schema: What is publicly known of the columns.
+
+    Raises:
+      InputError: No record, a column that is not there, or a cell that a rule refuses.
+    """
+    if records.empty:
+        raise InputError("the table is empty; give records")
+    columns = [column for column in schema.columns if column.kind in ("number", "category")]
+    absent = [column.name for column in columns if column.name not in records.columns]
+    if absent:
+        raise InputError(
+            f"the table has no column {', '.join(map(repr, absent))} of the schema; "
+            f"{there_is(absent[0], map(str, records.columns))}"
+        )
+    findings = _Findings(records)
+    features = {
+        column.name: (_read_number if column.kind == "number" else _read_category)(
+            column, schema, findings
+        )
+        for column in columns
+    }
+    rows, cleaning = findings.settle()
+    return EncodedFeatures(inputs=_inputs(features, schema, rows), rows=rows, cleaning=cleaning)
 
 
 class _Findings:

@@ -4,6 +4,7 @@ Bounds and categories are then properties of private records: an access that no 
 schema is marked as inferred, and the report says so.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ def infer_columns(
     *,
     label_column: str,
     positive_label: str | None,
+    label_levels: Sequence[str] | None = None,
     client_column: str | None,
     drop_columns: Sequence[str],
     missing_values: Sequence[str],
@@ -41,6 +43,8 @@ def infer_columns(
       records: The table.
       label_column: Name of the label.
       positive_label: The label's value that becomes 1; None: the yes of yes and no.
+      label_levels: The label's values in order, where it may have levels instead; empty: all of
+        them are numbers. None: it may not.
       client_column: Name of the column that says who a row belongs to; None: each row is one.
       drop_columns: Names of columns to ignore.
       missing_values: Stripped texts that stand for a missing value.
@@ -64,7 +68,9 @@ def infer_columns(
     columns = []
     for name in records.columns:
         if name == label_column:
-            columns.append(_label(records[name], name, positive_label, missing_values))
+            columns.append(
+                _label(records[name], name, positive_label, label_levels, missing_values)
+            )
         elif name == client_column:
             columns.append(Column(name=name, kind="client", if_missing="drop_row"))
         elif name in drop_columns:
@@ -72,6 +78,24 @@ def infer_columns(
         else:
             columns.append(_feature(records[name], name, missing_values))
     return tuple(columns)
+
+
+def label_levels_of(
+    column: "pd.Series[Any]", name: str, levels: Sequence[str], missing_values: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the values of a label in order.
+
+    Args:
+      column: The label.
+      name: Its name.
+      levels: Its values in order; empty: they are read off, and all are numbers.
+      missing_values: Stripped texts that stand for a missing value.
+
+    Raises:
+      InputError: A value is none of `levels`, or not a number and without an order.
+    """
+    values, _ = _values(column, name, missing_values)
+    return _levels(name, values, tuple(level.strip() for level in levels))
 
 
 def _feature(column: "pd.Series[Any]", name: str, missing_values: Sequence[str]) -> Column:
@@ -101,9 +125,13 @@ def _feature(column: "pd.Series[Any]", name: str, missing_values: Sequence[str])
 
 
 def _label(
-    column: "pd.Series[Any]", name: str, positive: str | None, missing_values: Sequence[str]
+    column: "pd.Series[Any]",
+    name: str,
+    positive: str | None,
+    levels: Sequence[str] | None,
+    missing_values: Sequence[str],
 ) -> Column:
-    """The label, with the positive value that was given or that a yes and no tell."""
+    """The label, with the positive value that was given or that a yes and no tell, or levels."""
     values, any_missing = _values(column, name, missing_values)
     if len(values) < 2:
         raise InputError(
@@ -112,7 +140,9 @@ def _label(
         )
     if positive is None and {value.lower() for value in values} in _YES_AND_NO:
         positive = next(value for value in values if value.lower() in _POSITIVES)
-    if positive is None or positive.strip() not in values:
+    if positive is None and levels is not None:
+        values = _levels(name, values, tuple(level.strip() for level in levels))
+    elif positive is None or positive.strip() not in values:
         shown = ", ".join(values[:20]) + (" and more" if len(values) > 20 else "")
         raise InputError(
             f"positive_label={positive!r} is none of the values of {name!r}; choose one of {shown}"
@@ -124,6 +154,20 @@ def _label(
         positive=positive,
         if_missing="drop_row" if any_missing else "error",
     )
+
+
+def _levels(name: str, values: tuple[str, ...], levels: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of a label in order: as they were given, or by size where all are numbers."""
+    if not levels and math.isfinite(sum(_by_size(value)[0] for value in values)):
+        return values
+    unknown = [value for value in values if value not in levels]
+    if unknown:
+        shown = ", ".join(values[:20]) + (" and more" if len(values) > 20 else "")
+        raise InputError(
+            f"label_levels={','.join(levels) or None}: {unknown[0]!r} is a value of {name!r} and "
+            f"none of them; list all values in order ({shown}), or give positive_label"
+        )
+    return levels
 
 
 def _values(

@@ -1,4 +1,4 @@
-"""From the counts and sums of an evaluation to metrics and curves; numpy only, no TensorFlow.
+"""From the counts and sums of a binary classifier's evaluation to metrics and curves; numpy only.
 
 Log loss, Brier score and accuracy come from exact sums. AUC, average precision and the curves come
 from the counts of predicted probabilities in bins: rows in the same bin are taken as tied. With
@@ -7,12 +7,10 @@ into one bin, on real models about 1e-4.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-_PERCENTILES = {"p10": 10, "p50": 50, "p90": 90}
 
 
 def pooled_metrics(pooled: Mapping[str, Any]) -> dict[str, float]:
@@ -22,8 +20,8 @@ def pooled_metrics(pooled: Mapping[str, Any]) -> dict[str, float]:
       pooled: The pooled part of an evaluation's output.
 
     Returns:
-      auc, average_precision, accuracy (at threshold 1/2), log_loss (nats) and brier (mean squared
-      error of the probability); NaN where undefined.
+      auc, average_precision, accuracy (at threshold 1/2), lift_at_10_percent, log_loss (nats) and
+      brier (mean squared error of the probability); NaN where undefined.
     """
     examples = int(pooled["examples"])
     sums = {"accuracy": "correct", "log_loss": "loss_sum", "brier": "squared_error_sum"}
@@ -31,7 +29,12 @@ def pooled_metrics(pooled: Mapping[str, Any]) -> dict[str, float]:
         metric: float(pooled[total]) / examples if examples else math.nan
         for metric, total in sums.items()
     }
-    return {"auc": auc(pooled), "average_precision": average_precision(pooled), **means}
+    return {
+        "auc": auc(pooled),
+        "average_precision": average_precision(pooled),
+        "lift_at_10_percent": lift(pooled, 0.1),
+        **means,
+    }
 
 
 def auc(pooled: Mapping[str, Any]) -> float:
@@ -48,6 +51,25 @@ def average_precision(pooled: Mapping[str, Any]) -> float:
     gain = np.diff(positives, prepend=0.0) / positives[-1]
     precision = positives / np.maximum(positives + negatives, 1.0)
     return float(np.sum(gain * precision))
+
+
+def lift(pooled: Mapping[str, Any], share: float) -> float:
+    """Returns how many times the average rate of label 1 the rows of highest probability have.
+
+    Args:
+      pooled: The pooled part of an evaluation's output.
+      share: The share of all rows that are looked at, in (0, 1]. Of the rows that tie at its edge
+        as many count as there is room for, with their average rate.
+
+    Returns:
+      At least 0; NaN unless label 1 occurs.
+    """
+    negatives, positives = _falling_totals(pooled)
+    rows = negatives + positives
+    if not positives[-1]:
+        return math.nan
+    found = np.interp(share * rows[-1], np.r_[0.0, rows], np.r_[0.0, positives])
+    return float(found / positives[-1] / share)
 
 
 def roc_curve(pooled: Mapping[str, Any], max_points: int = 201) -> dict[str, list[float]] | None:
@@ -96,43 +118,6 @@ def calibration_curve(
         "observed": [float(h / n) if n else None for h, n in zip(hits, count, strict=True)],
         "count": count.tolist(),
     }
-
-
-def join_clients(blocks: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Returns the per-client arrays of all blocks joined, by name, in the order of the cohort."""
-    return {name: np.concatenate([np.asarray(b[name]) for b in blocks]) for name in blocks[0]}
-
-
-def percentiles(values: np.ndarray) -> dict[str, float] | None:
-    """Returns the 10th, 50th and 90th percentile over clients, and the number of clients.
-
-    Args:
-      values: One value a client; what is not finite is left out.
-
-    Returns:
-      p10, p50, p90 and clients; None where no client has a value.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return None
-    found = {name: float(np.percentile(finite, at)) for name, at in _PERCENTILES.items()}
-    return {**found, "clients": int(finite.size)}
-
-
-def histogram(values: np.ndarray, num_bins: int = 20) -> dict[str, list[float]]:
-    """Returns how many clients have which value, from 0 up.
-
-    Args:
-      values: One value a client, not negative; what is not finite is left out.
-      num_bins: Number of bins, from 0 to the largest value, or to 1 if that is more.
-
-    Returns:
-      `bin_edges`, one more than bins, and `clients` of each bin.
-    """
-    finite = values[np.isfinite(values)]
-    top = max(1.0, float(finite.max(initial=0.0)))
-    clients, edges = np.histogram(finite, bins=num_bins, range=(0.0, top))
-    return {"bin_edges": edges.tolist(), "clients": clients.tolist()}
 
 
 def _falling_totals(pooled: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

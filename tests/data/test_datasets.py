@@ -1,4 +1,4 @@
-"""The catalog: schemas that fit the files, and every way to a file or to a clear error."""
+"""Named data sets: schemas that fit the files, and every way to a file or to a clear error."""
 
 import dataclasses
 import functools
@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fl_research.data import catalog
+from fl_research.data import public_files
 from fl_research.data.client_data import ClientData
+from fl_research.data.datasets import registry as datasets
+from fl_research.data.datasets import telco_churn
 from fl_research.data.schema import encode
 from fl_research.errors import InputError
 
@@ -29,7 +31,7 @@ A-2,Male,1,No,No,72,Yes,No,No,{",".join(["No internet service"] * 6)},One year,N
 """.encode()
 
 needs_shared_data = pytest.mark.skipif(
-    not (catalog.SHARED_DATA / "telco_churn").is_dir(),
+    not (public_files.SHARED_DATA / "telco_churn").is_dir(),
     reason="the real Telco file is not in ../shared/data",
 )
 
@@ -38,8 +40,8 @@ needs_shared_data = pytest.mark.skipif(
 def no_shared_data(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
     """A machine without the shared folder; returns its cache folder, which does not exist yet."""
     cache = tmp_path / "cache"
-    monkeypatch.setattr(catalog, "SHARED_DATA", tmp_path / "absent")
-    monkeypatch.setenv(catalog.CACHE_VARIABLE, str(cache))
+    monkeypatch.setattr(public_files, "SHARED_DATA", tmp_path / "absent")
+    monkeypatch.setenv(public_files.CACHE_VARIABLE, str(cache))
     return cache
 
 
@@ -65,18 +67,19 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def _published_at(monkeypatch: pytest.MonkeyPatch, address: str, *contents: bytes) -> list[str]:
-    """Lets the catalog expect Telco at another address with these contents' checksums."""
+    """Lets the reader expect Telco at another address with these contents' checksums."""
     sha256s = [hashlib.sha256(content).hexdigest() for content in contents]
-    changed = dataclasses.replace(
-        catalog.entry("telco_churn"), origin=address, sha256s=tuple(sha256s)
+    (file,) = telco_churn.FILES.files
+    changed = dataclasses.replace(file, address=address, sha256s=tuple(sha256s), name="telco.csv")
+    monkeypatch.setattr(
+        telco_churn, "FILES", dataclasses.replace(telco_churn.FILES, files=(changed,))
     )
-    monkeypatch.setitem(catalog._ENTRIES, "telco_churn", changed)
     return sha256s
 
 
 def test_telco_encodes_to_46_features(tmp_path: pathlib.Path) -> None:
     (tmp_path / "telco.csv").write_bytes(_CONTENT)
-    loaded = catalog.load("telco_churn", path=str(tmp_path / "telco.csv"))
+    loaded = datasets.load("telco_churn", path=str(tmp_path / "telco.csv"))
     encoded = encode(loaded.records, loaded.schema)
     assert encoded.inputs.shape == (2, 46)
     assert encoded.inputs.dtype == np.float32
@@ -97,12 +100,12 @@ def test_another_copy_given_by_the_user_is_used_and_noted(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "mine.csv").write_bytes(_CONTENT)
-    loaded = catalog.load("telco_churn", path=str(tmp_path / "mine.csv"))
+    loaded = datasets.load("telco_churn", path=str(tmp_path / "mine.csv"))
     own = hashlib.sha256(_CONTENT).hexdigest()
     assert loaded.sha256 == own
     assert len(loaded.records) == 2
     (note,) = loaded.notes
-    assert own in note and catalog.entry("telco_churn").sha256s[0] in note
+    assert own in note and telco_churn.FILES.files[0].sha256s[0] in note
     assert note in caplog.text
 
 
@@ -112,19 +115,19 @@ def test_download_is_checked_kept_and_used_again(
     address, file = published
     crlf = _CONTENT.replace(b"\n", b"\r\n")
     _published_at(monkeypatch, address, _CONTENT, crlf)
-    first = catalog.load("telco_churn")
+    first = datasets.load("telco_churn")
     file.unlink()
-    again = catalog.load("telco_churn")
+    again = datasets.load("telco_churn")
     assert first.notes == again.notes == ()
     pd.testing.assert_frame_equal(first.records, again.records)
     cached = no_shared_data / "telco_churn" / "telco.csv"
     assert first.source == str(cached)
     assert [path for path in no_shared_data.rglob("*") if path.is_file()] == [cached]
     cached.write_bytes(crlf)  # the other known copy
-    assert catalog.load("telco_churn").sha256 == hashlib.sha256(crlf).hexdigest()
+    assert datasets.load("telco_churn").sha256 == hashlib.sha256(crlf).hexdigest()
     cached.write_bytes(b"broken")
     with pytest.raises(InputError, match=hashlib.sha256(b"broken").hexdigest()) as caught:
-        catalog.load("telco_churn")
+        datasets.load("telco_churn")
     assert hashlib.sha256(_CONTENT).hexdigest() in str(caught.value)
 
 
@@ -134,7 +137,7 @@ def test_a_changed_download_is_refused_and_not_kept(
     address, _ = published
     (expected,) = _published_at(monkeypatch, address, b"something else")
     with pytest.raises(InputError) as caught:
-        catalog.load("telco_churn")
+        datasets.load("telco_churn")
     message = str(caught.value)
     assert expected in message and hashlib.sha256(_CONTENT).hexdigest() in message
     assert "--data=PATH" in message and "\n" not in message
@@ -151,27 +154,29 @@ def test_without_the_file_one_line_says_the_way_out(
     address = address.replace("/telco.csv", path) if path else "http://127.0.0.1:1/telco.csv"
     (expected,) = _published_at(monkeypatch, address, _CONTENT)
     with pytest.raises(InputError) as caught:
-        catalog.load("telco_churn")
+        datasets.load("telco_churn")
     message = str(caught.value)
     assert address in message and expected in message and "--data=PATH" in message
     assert "\n" not in message
 
 
 def test_synthetic_is_generated_from_the_seed() -> None:
-    first, again, other = (catalog.load("synthetic", seed=seed) for seed in (3, 3, 4))
+    first, again, other = (datasets.load("synthetic_telecom", seed=seed) for seed in (3, 3, 4))
     pd.testing.assert_frame_equal(first.records, again.records)
     assert not first.records.equals(other.records)
     assert "seed 3" in first.source and first.sha256 is None
-    assert first.schema == catalog.entry("synthetic").schema
+    assert first.schema == other.schema
 
 
 def test_wrong_names_and_paths_are_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(InputError, match="dataset='telco' is unknown; choose one of synthetic, "):
-        catalog.load("telco")
-    with pytest.raises(InputError, match="^data=mine.csv .*'synthetic', which is generated"):
-        catalog.load("synthetic", path="mine.csv")
+    with pytest.raises(InputError, match="dataset='telco' is unknown; choose one of .*telco_churn"):
+        datasets.load("telco")
+    with pytest.raises(
+        InputError, match="^data=mine.csv .*'synthetic_telecom', which is generated"
+    ):
+        datasets.load("synthetic_telecom", path="mine.csv")
     with pytest.raises(InputError, match="absent"):
-        catalog.load("telco_churn", path=str(tmp_path / "absent.csv"))
+        datasets.load("telco_churn", path=str(tmp_path / "absent.csv"))
 
 
 @needs_shared_data
@@ -184,8 +189,8 @@ def test_real_telco_is_known_and_learnable() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    loaded = catalog.load("telco_churn")
-    assert loaded.sha256 in catalog.entry("telco_churn").sha256s
+    loaded = datasets.load("telco_churn")
+    assert loaded.sha256 in telco_churn.FILES.files[0].sha256s
     assert loaded.notes == ()
     encoded = encode(loaded.records, loaded.schema)
     attributes = loaded.records.drop(columns=["customerID", "Churn"])
