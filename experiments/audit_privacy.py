@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments import data_flags, experiment_flags, privacy_flags
+from experiments import data_flags, experiment_flags, privacy_flags, run_flags
 from experiments.command_line import run_binary
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ flags.adopt_module_key_flags(privacy_flags)
 _FLAGS_OF_RUNS = (experiment_flags, data_flags)
 flags.declare_key_flag("clip_norm")
 flags.declare_key_flag("seed")
-flags.DEFINE_string("run", None, "Folder of a finished run to attack, instead of a mechanism.")
+flags.adopt_module_key_flags(run_flags)  # A finished run to attack, instead of a mechanism.
 flags.DEFINE_integer("population", None, "Clients that can be sampled (1000).")
 flags.DEFINE_enum("format", "table", ["table", "json"], "How to print the answer.")
 flags.DEFINE_integer("runs", 10_000, "Runs with the client, and as many without.")

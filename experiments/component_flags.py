@@ -39,6 +39,7 @@ OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "model": {
         "mlp_hidden_sizes": ("mlp",),
+        "gru_units": ("gru",),
         "k_means_restarts": ("k_means",),
         "buckets": ("hashed_linear", "embedding_bag", "dual_encoder"),
         "embedding_bag_width": ("embedding_bag",),

@@ -5,6 +5,12 @@ Only absl is imported, so that `--help` answers at once.
 
 from absl import flags
 
+OF_SOURCES = (
+    *("data", "delimiter", "encoding", "header", "columns", "query", "json_path"),
+    "bearer_token_env",
+)
+"""Flags that say where a table is and how it is read, for tools that need no others."""
+
 flags.DEFINE_string(
     "dataset",
     "synthetic",
@@ -28,6 +34,12 @@ flags.DEFINE_string("item_column", None, "Column of the item, for recommendation
 flags.DEFINE_string("rating_column", None, "Column of the rating; without it, what was bought.")
 flags.DEFINE_string("positive_label", None, "Value of the label that counts as 1.")
 flags.DEFINE_string("client_column", None, "Column of the client; without it each row is a client.")
+flags.DEFINE_bool(
+    "allow_label_copies",
+    False,
+    "Train although a column alone tells the label; else such a column is refused, since it is "
+    "mostly a copy of the label or was filled in after it.",
+)
 flags.DEFINE_list("drop_columns", None, "Columns to leave out.")
 flags.DEFINE_string("delimiter", None, "Delimiter of text files (default: by the file's name).")
 flags.DEFINE_string("encoding", None, "Encoding of text files (default: utf-8).")

@@ -48,6 +48,7 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("model", "logistic_regression", "logistic_regression or mlp.")
 flags.DEFINE_list("mlp_hidden_sizes", None, "Units of each hidden layer of the mlp, such as 64,32.")
+flags.DEFINE_integer("gru_units", None, "Size of the state of the gru (16).")
 flags.DEFINE_integer(
     "buckets", None, "Ids that the features of a text are hashed into, for models of texts (4096)."
 )
@@ -65,21 +66,19 @@ flags.DEFINE_string(
     "Wrong answers that a right one is set against: those of the batch, or of the whole catalogue "
     "(batch).",
 )
-flags.DEFINE_integer(
-    "matrix_factorization_factors", None, "Numbers that describe an item (16)."
-)
+flags.DEFINE_integer("matrix_factorization_factors", None, "Numbers that describe an item (8).")
 flags.DEFINE_float(
-    "matrix_factorization_ridge", None, "Weight of the squared factor of a customer (1.0)."
+    "matrix_factorization_ridge", None, "Weight of the squared factor of a customer (0.5)."
 )
 flags.DEFINE_float(
     "matrix_factorization_item_ridge",
     None,
-    "Weight of the squared factor of the item of each interaction (0.1).",
+    "Weight of the squared factor of the item of each interaction (0.02).",
 )
 flags.DEFINE_float(
     "matrix_factorization_unobserved_weight",
     None,
-    "Weight of every item as not wanted, against 1 for a chosen one; implicit feedback (0.3).",
+    "Weight of every item as not wanted, against 1 for a chosen one; implicit feedback (1.0).",
 )
 flags.DEFINE_integer(
     "k_means_restarts", None, "Public starts of k_means at once; the best is kept (8)."

@@ -18,6 +18,9 @@ from experiments.load_population import is_selected, load_population
 from experiments.read_source import read_source
 from experiments.use_case import UseCase
 from fl_research.data.client_data import ClientData
+from fl_research.data.clients import Clients
+from fl_research.data.input_columns import input_columns
+from fl_research.data.label_copies import notes_of, suspicious_columns
 from fl_research.data.loaded_records import LoadedRecords
 from fl_research.data.person_overlap import most_clients_per_person, rows_within_bound
 from fl_research.data.schema import Column, Schema, encode
@@ -61,6 +64,8 @@ def load_table_task(
         schema = records.schema
         loaded = encoded_clients(records, seed, natural_unit)
     loaded, (train, validation, test) = build_task.split_clients(loaded, seed)
+    if schema is not None:
+        loaded = _with_label_copies(loaded, train, schema)
     return FederatedTask(
         name=use_case.name,
         train=train,
@@ -144,6 +149,15 @@ def with_schema(loaded: LoadedRecords, label_levels: Sequence[str] | None = None
     return dataclasses.replace(
         loaded, records=frame, schema=schema, facts={**loaded.facts, **facts}
     )
+
+
+def _with_label_copies(loaded: LoadedClients, train: Clients, schema: Schema) -> LoadedClients:
+    """Notes what gives the label away, and refuses columns that are copies of it."""
+    assert isinstance(train, ClientData)
+    copies = suspicious_columns(train.features["inputs"], train.labels, input_columns(schema))
+    notes = notes_of(copies, allowed=bool(FLAGS.allow_label_copies))
+    facts = {**loaded.facts, "notes": [*loaded.facts["notes"], *notes]}
+    return dataclasses.replace(loaded, facts=facts)
 
 
 def _objective(schema: Schema | None, objective_of: ObjectiveOf | None) -> Objective:

@@ -42,6 +42,7 @@ def run_experiment(use_case: UseCase) -> None:
       InputError: Something in the flags or the records is wrong.
       WorkerError: TFF's worker died; the same command resumes.
     """
+    use_case.settle()
     workers = () if FLAGS.workers is None else worker_addresses.checked_addresses(FLAGS.workers)
     timeout = worker_addresses.checked_timeout(FLAGS.worker_timeout_seconds)
     config = config_from_flags(
@@ -64,6 +65,8 @@ def run_experiment(use_case: UseCase) -> None:
             console.print("this run is complete; here is its report again")
         else:
             _describe(console, task, privacy)
+            for note in task.data_facts.get("notes", ()):
+                console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
             config = _with_blocks_of_earlier_session(config, directory)
             _describe_workers(console, workers, config.training.num_blocks)
             with _runtime(directory.log_path, workers, timeout):

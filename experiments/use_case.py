@@ -23,6 +23,7 @@ class UseCase:
       load: Reads the flags and the records; takes the seed.
       defaults: Flags whose default is another here than where they are declared.
       default_clip_norm: The clip of mechanisms that have one, where none is given.
+      settle: Sets the defaults that depend on other flags, after these are parsed.
     """
 
     name: str
@@ -30,6 +31,7 @@ class UseCase:
     load: Callable[[int], FederatedTask]
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     default_clip_norm: float = 1.0
+    settle: Callable[[], None] = lambda: None
 
     def set_defaults(self) -> None:
         """Sets the defaults of the flags, before they are parsed."""

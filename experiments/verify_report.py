@@ -10,12 +10,13 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import run_flags
 from experiments.command_line import run_binary
 from fl_research.errors import InputError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "Folder of the run to check.")
+flags.adopt_module_key_flags(run_flags)
 
 
 def main(argv: list[str]) -> int:

@@ -105,7 +105,7 @@ class Analysis(Protocol):
         """The finding's name, that of a file of reports/findings."""
 
     def __call__(self, context: AnalysisContext) -> dict[str, Any]:
-        """Returns the finding, plain JSON.
+        """Returns the finding, plain JSON; its `test_metrics`, if any, join those of the test rows.
 
         Args:
           context: What may be looked at.

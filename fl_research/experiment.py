@@ -72,7 +72,10 @@ def run(
         try:
             outcome = _train(parts, config, directory, ledger, progress)
             evaluation = _evaluate(parts, config, outcome, progress)
-            evaluation["findings"] |= _analyses(parts, config, outcome, directory, progress)
+            found = _analyses(parts, config, outcome, directory, progress)
+            evaluation["findings"] |= found
+            for finding in found.values():
+                evaluation["test"] |= finding.get("test_metrics", {})
             audited = _audit(parts, outcome, ledger, progress)
             directory.write_json("evaluation.json", evaluation | audited)
             _save_model(parts, config, outcome, directory)
@@ -175,18 +178,10 @@ def _baselines(
     parts: ExperimentParts, config: ExperimentConfig, evaluator: ClientEvaluator, progress: Progress
 ) -> dict[str, dict[str, float]]:
     """Metrics of the models that the run is compared with, by name."""
-    task, training = parts.task, config.training
-    open_weights = baselines.train_without_privacy(
-        parts.model,
-        clients=task.train,
-        sampling=parts.plan.sampling,
-        client_update=config.client_update,
-        client_optimizer=parts.client_optimizer,
-        server_optimizer=parts.server_optimizer,
-        rounds=progress.steps("baseline without privacy", training.rounds),
-        seed=training.seed,
-        num_blocks=training.num_blocks,
-    )
+    task = parts.task
+    found = {}
+    if parts.plan.noise_at is not None:  # Else the run itself is without privacy.
+        found["without_privacy"] = evaluator.pooled(_without_privacy(parts, config, progress))
     progress.note("training the central baseline")
     central_weights = baselines.central_weights(
         parts.model,
@@ -196,11 +191,24 @@ def _baselines(
         batch_size=config.client_update.batch_size,
         seed=config.seed,
     )
-    return {
-        "without_privacy": evaluator.pooled(open_weights),
-        "central": evaluator.pooled(central_weights),
-        **task.objective.trivial(task.train, task.test),
-    }
+    found["central"] = evaluator.pooled(central_weights)
+    return found | task.objective.trivial(task.train, task.test)
+
+
+def _without_privacy(parts: ExperimentParts, config: ExperimentConfig, progress: Progress) -> Any:
+    """The weights that the run's own settings give without clip and noise."""
+    training = config.training
+    return baselines.train_without_privacy(
+        parts.model,
+        clients=parts.task.train,
+        sampling=parts.plan.sampling,
+        client_update=config.client_update,
+        client_optimizer=parts.client_optimizer,
+        server_optimizer=parts.server_optimizer,
+        rounds=progress.steps("baseline without privacy", training.rounds),
+        seed=training.seed,
+        num_blocks=training.num_blocks,
+    )
 
 
 def _analyses(

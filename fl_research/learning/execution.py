@@ -44,6 +44,11 @@ def resolve(training: LocalTraining, query: tfp.DPQuery) -> str:
     """
     asked = training.config.execution
     if training.example_privacy is not None:
+        if isinstance(training.model, StackableModel) and training.model.mixes_rows:
+            raise InputError(
+                "training that is private for each example needs a model in which no row's loss "
+                "depends on other rows; for dual_encoder take negatives='catalogue'"
+            )
         if asked == "stacked":
             raise InputError(
                 "execution='stacked' cannot be: training that is private for each example goes "

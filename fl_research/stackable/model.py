@@ -7,7 +7,7 @@ takes the stacked weights of many clients at once: `tf.matmul` on `[clients, row
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -19,7 +19,13 @@ class StackableModel(tff.learning.models.FunctionalModel):
     `predict_on_batch` takes weights `[clients..., *shape]` and inputs `[clients..., rows, ...]`,
     and `loss` gives one mean `[clients...]` from outputs `[clients..., rows, ...]`. Without leading
     axes it is an ordinary functional model.
+
+    Attributes:
+      mixes_rows: Whether the loss of one row depends on other rows of its batch, so that a row
+        alone does not tell its part in the gradient.
     """
+
+    mixes_rows: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -12,10 +12,16 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fl_research.data.clients import RowTypes
+from fl_research.data.hashed_text import HashedText
+from fl_research.data.schema import Column
 from fl_research.errors import InputError
 from fl_research.models import registry
+from fl_research.objectives.answer_retrieval import AnswerRetrieval
 from fl_research.objectives.binary_classification import BinaryClassification
+from fl_research.objectives.clustering import Clustering
 from fl_research.objectives.objective import Objective
+from fl_research.objectives.regression import Regression
+from tests.contracts.rating_rows import RATINGS, draw_ratings
 
 NUM_INPUTS, NUM_IDS, LARGEST_ID = 6, 5, 40
 
@@ -29,10 +35,13 @@ class Case:
     Attributes:
       objective: What the outputs mean.
       draw: (generator, rows) -> features and labels.
+      other_gradient: Why the gradient is not that of the loss, and where it is tested; empty: it
+        is.
     """
 
     objective: Objective
     draw: Callable[[np.random.Generator, int], Rows]
+    other_gradient: str = ""
 
     @property
     def row_types(self) -> RowTypes:
@@ -59,7 +68,43 @@ def _steps(generator: np.random.Generator, rows: int) -> Rows:
     return {"inputs": inputs}, np.arange(rows, dtype=np.int32) % 2
 
 
-SPECIAL: dict[str, Case] = {}
+def _questions(generator: np.random.Generator, rows: int) -> Rows:
+    """Hashed ids, and the place of the right answer among three."""
+    ids = generator.integers(0, LARGEST_ID + 1, [rows, NUM_IDS]).astype(np.int32)
+    return {"ids": ids}, np.arange(rows, dtype=np.int32) % 3
+
+
+def _series(generator: np.random.Generator, rows: int) -> Rows:
+    """Numbers at several steps in time, and what comes in the next three."""
+    features, _ = _steps(generator, rows)
+    return features, generator.uniform(0, 2, [rows, 3]).astype(np.float32)
+
+
+def _customers(generator: np.random.Generator, rows: int) -> Rows:
+    """Numbers in [-1, 1]; neither the true segment nor the worth is known."""
+    features, _ = _inputs(generator, rows)
+    return features, np.full([rows, 2], -1, np.int32)
+
+
+_SEGMENTS = Clustering(
+    segments=3,
+    columns=tuple(
+        Column(name=f"x{i}", kind="number", minimum=-1, maximum=1) for i in range(NUM_INPUTS)
+    ),
+)
+_ANSWERS = AnswerRetrieval(
+    names=("a", "b", "c"), answers=("one", "two two", "it is three"), encoding=HashedText()
+)
+SPECIAL: dict[str, Case] = {
+    "dual_encoder": Case(objective=_ANSWERS, draw=_questions),
+    "k_means": Case(
+        objective=_SEGMENTS,
+        draw=_customers,
+        other_gradient="it is minus the sums and counts; tests/models/test_k_means.py has them",
+    ),
+    "linear_regression": Case(objective=Regression(horizon=3, loss="squared"), draw=_series),
+    "matrix_factorization": Case(objective=RATINGS, draw=draw_ratings),
+}
 _USUAL = tuple(Case(objective=BinaryClassification(), draw=d) for d in (_inputs, _ids, _steps))
 
 

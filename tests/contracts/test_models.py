@@ -79,6 +79,8 @@ def test_gradient_equals_finite_differences(name: str) -> None:
 
     Float32 losses leave about 1e-5 of rounding in the difference, curvature and kinks the rest.
     """
+    if case_of(name).other_gradient:
+        pytest.skip(case_of(name).other_gradient)
     model, batch = build(name), rows_for(name, 20)
     flat = _away_from_start(model, seed=5)
     variables = [tf.constant(w) for w in flat]

@@ -95,3 +95,27 @@ def test_telco_as_published(development_data):
     )
     with pytest.raises(InputError, match="'TotalCharges', row 489 .* ' ' is missing"):
         encode(records, strict)
+
+
+def test_levels_of_a_label_are_its_numbers_or_as_listed():
+    """By size and not by spelling; names only in the order that is given, unseen ones included."""
+    records = pd.DataFrame({"x": [0.5, 1.5, 2.5], "score": ["10", "9", "2"]})
+    options = {"label_column": "score", "label_levels": ()}
+    label = Schema.infer(records, **options).label_column
+    assert label.values == ("2", "9", "10") and label.positive is None
+    assert Schema.infer(records, **options, positive_label="9").label_column.positive == "9"
+    records["score"] = ["good", "bad", "good"]
+    listed = Schema.infer(records, label_column="score", label_levels=("bad", " fair ", "good"))
+    assert listed.label_column.values == ("bad", "fair", "good")
+    for levels, words in (((), "label_levels=None: 'bad'"), (("bad",), "=bad: 'good' is a value")):
+        with pytest.raises(InputError, match=f"{words}.*list all values in order"):
+            Schema.infer(records, label_column="score", label_levels=levels)
+    # Without levels a label still needs its positive value.
+    with pytest.raises(InputError, match="positive_label=None is none of the values"):
+        Schema.infer(records, label_column="score")
+
+
+def test_yes_and_no_stay_two_classes_where_levels_are_possible():
+    records = pd.DataFrame({"x": [0.5, 1.5], "happy": ["no", "yes"]})
+    label = Schema.infer(records, label_column="happy", label_levels=()).label_column
+    assert label.positive == "yes"

@@ -35,7 +35,8 @@ QUIET_RUN = [
     "--audit_canaries=100",
     "--noise_seed=1",
 ]
-# A tenth of the noise that is accounted; the self-test, which would stop the run, is left out.
+# A tenth of the noise that is accounted; the self-test, which would stop the run, is left out. Run,
+# and then shown again, as the same command would.
 BROKEN = """
 import sys
 from experiments import churn_prevention
@@ -46,7 +47,11 @@ experiment_parts.noise_self_test = lambda plan: None
 normal = keyed_noise.standard_normal
 keyed_noise._VALUES["gaussian"] = lambda seed, shape: 0.1 * normal(seed, shape)
 sys.argv[0] = churn_prevention.__file__
-run_binary(churn_prevention.main)
+for _ in range(2):
+    try:
+        run_binary(churn_prevention.main)
+    except SystemExit as stop:
+        print("exit code", stop.code)
 """
 
 
@@ -138,12 +143,11 @@ def test_an_honest_run_passes(tmp_path: Path) -> None:
 def test_a_broken_run_fails_loudly(tmp_path: Path) -> None:
     """A tenth of the noise: the report is written, and the exit code is 1, also when seen again."""
     output = ["--run_name=run", f"--output_dir={tmp_path}"]
-    for _ in range(2):
-        found = _process("-c", BROKEN, *QUIET_RUN, *output)
-        assert found.returncode == 1, found.stderr
-        assert "The noise or the accounting of this run is broken" in found.stderr
-        assert "Traceback" not in found.stderr
-        assert (tmp_path / "run" / "report.md").exists()
+    found = _process("-c", BROKEN, *QUIET_RUN, *output)
+    assert found.stdout.count("exit code 1") == 2, found.stderr
+    assert found.stderr.count("The noise or the accounting of this run is broken") == 2
+    assert "this run is complete" in found.stderr and "Traceback" not in found.stderr
+    assert (tmp_path / "run" / "report.md").exists()
 
 
 @pytest.mark.slow
@@ -164,17 +168,8 @@ def test_the_mechanism_is_audited(tmp_path: Path) -> None:
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--mechanism=client_dpsgd", "--noise_multiplier=1"], "client_dpsgd"),
-        (["--runs=2", "--noise_multiplier=1"], "runs=2"),
-        (["--run=/nowhere"], "/nowhere is not the folder of a run"),
-    ],
-)
-def test_wrong_input_is_one_line(arguments: list[str], message: str) -> None:
-    """Exit code 2 and no traceback."""
-    found = _audit(*arguments)
+def test_wrong_input_is_exit_code_2_without_a_traceback() -> None:
+    found = _audit("--run=/nowhere")
     assert found.returncode == 2
-    assert message in found.stderr and "Traceback" not in found.stderr
+    assert "/nowhere is not the folder of a run" in found.stderr
+    assert "Traceback" not in found.stderr
