@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made from the lock file when it is first needed.
 .DEFAULT_GOAL := help
-.PHONY: help install churn test test-quick bench bench-peers bench-scale bench-mechanisms lock clean
+.PHONY: help install churn test test-quick bench bench-peers bench-scale bench-mechanisms bench-use-cases lock clean
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
@@ -31,7 +31,7 @@ test: $(INSTALLED)  ## Run all tests, the linter and the type checker.
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy fl_research experiments
-	$(PYTHON) -m pytest -m "slow or not slow" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "slow or not slow" -n 2 --dist worksteal
 
 test-quick: $(INSTALLED)  ## Run the quick tests only.
 	$(PYTHON) -m pytest
@@ -50,6 +50,9 @@ bench-scale: $(INSTALLED)  ## Time a round over sizes, a million clients, a thou
 
 bench-mechanisms: $(INSTALLED)  ## Train by every mechanism at the same epsilon; writes table and plot.
 	$(PYTHON) -m benchmarks.mechanisms
+
+bench-use-cases: $(INSTALLED)  ## Train every use case, without privacy and at several epsilons.
+	$(PYTHON) -m benchmarks.use_cases
 
 lock:  ## Make requirements.txt again from requirements.in (needs uv; see BUILD_NOTES.md).
 	uv pip compile requirements.in --override overrides.txt --python-version 3.11 \

@@ -116,7 +116,8 @@ CASES: dict[str, Case] = {
     ),
     "customer_profile/adult worth": Case(
         binary="customer_profile",
-        flag_file="profile_adult.flags",
+        flag_file="profile_adult_open.flags",
+        private_flag_file="profile_adult.flags",
         data="adult",
         mechanism=None,
         unit="record of a department",

@@ -72,12 +72,14 @@ def audit_run(folder: Path, *, seed: int, confidence: float) -> int:
 
 def _task_of(run: RunDirectory, plan: Mapping[str, Any]) -> FederatedTask:
     """The run's data, loaded again as its flags say."""
+    use_case = use_cases.find(plan["use_case"])  # Declares its flags.
     FLAGS(["audit_privacy", f"--flagfile={run.flags_path}"])
-    task = use_cases.find(plan["use_case"]).load(FLAGS.seed)
-    if not isinstance(task.objective, BinaryClassification) or task.test_clients_train:
+    task = use_case.load(FLAGS.seed)
+    binary = isinstance(task.objective, BinaryClassification) and "inputs" in task.train.row_types
+    if not binary or task.test_clients_train:
         raise InputError(
-            f"the run is of {task.name}; membership inference is there for binary labels and test "
-            "clients that were not trained on, such as those of churn_prevention"
+            f"the run is of {task.name}; membership inference is there for tables with binary "
+            "labels and test clients that were not trained on, such as those of churn_prevention"
         )
     if task.data_facts.get("sha256") != plan.get("data_sha256"):
         raise InputError(

@@ -14,7 +14,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "inactivity_days",
     None,
-    "Churn by inactivity: a customer without an order in so many days after the cut has left (90).",
+    "Churn by inactivity: a customer without an order in so many days after the cut has left (90); "
+    "with --user_column beside --client_column, without an order with that client.",
 )
 flags.DEFINE_integer(
     "history_days", None, "Churn by inactivity: days before the cut that features look at (365)."

@@ -20,6 +20,9 @@ table is one of orders:
         --client_column=customer --time_column=ordered --value_column=amount \\
         --cut_date=2025-06-01 --delta=1e-5
 
+Where a client is a shop, `--client_column=shop --user_column=customer` makes a row of each customer
+of a shop, from the orders there alone: who buys in two shops has a row in each, and may leave one.
+
 The run's folder also holds customers_to_keep.csv: the test customers by their calibrated risk. It
 names persons, and epsilon does not cover it.
 

@@ -18,10 +18,14 @@ that hides a whole department would leave nothing to learn. So they train by DP-
     python -m experiments.customer_profile --flagfile=experiments/flagfiles/profile_adult.flags
 
 --profile_client=customer makes each row a client, with --mechanism=gaussian, for worth too. On your
-own table (a file, a database or an address), with departments in the column `branch`:
+own table (a file, a database or an address) the unit is then one row, right only where a row is a
+customer. With departments in the column `branch`, say which of the two is a client:
 
     python -m experiments.customer_profile --dataset=table --data=customers.csv --infer_schema \\
-        --label_column=high_value --client_column=branch --delta=1e-5 --segments=4
+        --label_column=high_value --client_column=branch --profile_client=customer --delta=1e-5 \\
+        --segments=4
+    python -m experiments.customer_profile --dataset=table --data=customers.csv --infer_schema \\
+        --label_column=high_value --client_column=branch --delta=1e-5 --profile_task=worth
 
 The same flags again go on with an interrupted run.
 """

@@ -29,7 +29,12 @@ flags.DEFINE_string("label_column", None, "Column of the label.")
 flags.DEFINE_string("text_column", None, "Column of a text, where a use case reads texts.")
 flags.DEFINE_string("time_column", None, "Column of the date or time, where a use case needs one.")
 flags.DEFINE_string("value_column", None, "Column of the value in time, such as a spend.")
-flags.DEFINE_string("user_column", None, "Column of the customer, for recommendations.")
+flags.DEFINE_string(
+    "user_column",
+    None,
+    "Column of the customer, for recommendations; for churn by inactivity, where --client_column "
+    "names groups of customers such as shops (a row is then a customer's orders in one shop).",
+)
 flags.DEFINE_string("item_column", None, "Column of the item, for recommendations.")
 flags.DEFINE_string("rating_column", None, "Column of the rating; without it, what was bought.")
 flags.DEFINE_string("positive_label", None, "Value of the label that counts as 1.")

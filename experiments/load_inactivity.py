@@ -2,7 +2,8 @@
 
 `--dataset=online_retail` is such a task, and so is the user's own table with `--time_column`: a
 table of orders has times and no label. `--client_column` then names the client; `--user_column`
-the customer, where a client is a group of customers such as a shop.
+the customer, where a client is a group of customers such as a shop: a row is then a customer of
+that shop, made from the orders there alone.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from absl import flags
 
 from experiments import build_task
 from experiments.experiment_flags import as_typed
+from experiments.flags_without_effect import PERSONS_ONLY_DECLARED, refuse_flags
 from experiments.load_task import encoded_clients
 from experiments.read_source import read_source, required_column
 from experiments.use_case import UseCase
@@ -45,14 +47,14 @@ _FLAGS = (
     "order_column",
     "customer_spend_bound",
 )
-_OF_LABELLED_TABLES = (
-    "label_column",
-    "positive_label",
-    "schema",
-    "infer_schema",
-    "drop_columns",
-    "person_column",
-)
+_NOT_HERE = {
+    "label_column": "the label is made from the orders",
+    "positive_label": "the label is made from the orders",
+    "schema": "it follows from --history_days and --customer_spend_bound",
+    "infer_schema": "bounds follow from --history_days and --customer_spend_bound",
+    "drop_columns": "columns that are not named are not read",
+    "person_column": PERSONS_ONLY_DECLARED,
+}
 
 
 def is_selected() -> bool:
@@ -83,8 +85,8 @@ def load_inactivity_task(use_case: UseCase, seed: int) -> FederatedTask:
     Raises:
       InputError: Wrong flags or wrong records; says which and the way out.
     """
+    refuse_flags(_NOT_HERE, "churn by inactivity (--time_column, or online_retail)")
     read = read_source(use_case, seed)
-    _refuse_flags_of_labelled_tables()
     columns = _columns(read)
     lines = read_order_lines(read.records, columns)
     config = _config(lines)
@@ -99,21 +101,15 @@ def load_inactivity_task(use_case: UseCase, seed: int) -> FederatedTask:
     )
     loaded = encoded_clients(table, seed)
     if FLAGS.partition == "natural":
-        unit = "one customer" if client == CUSTOMER else f"one client ({columns.group})"
-        loaded = dataclasses.replace(
-            loaded,
-            unit=unit,
-            unit_contains=f"all orders of {unit}, which are one row a customer",
-        )
+        unit, contains = _unit(columns)
+        loaded = dataclasses.replace(loaded, unit=unit, unit_contains=contains)
     loaded, (train, validation, test) = build_task.split_clients(loaded, seed)
     return FederatedTask(
         name=use_case.name,
         train=train,
         validation=validation,
         test=test,
-        objective=BinaryClassification(
-            positive=f"no order in the {config.inactivity_days} days after the cut"
-        ),
+        objective=BinaryClassification(positive=_positive(columns, config)),
         unit=loaded.unit,
         unit_contains=loaded.unit_contains,
         feature_names=loaded.feature_names,
@@ -123,17 +119,6 @@ def load_inactivity_task(use_case: UseCase, seed: int) -> FederatedTask:
         data_facts=build_task.data_facts(loaded, (train, validation, test)),
         analyses=(CustomersToKeep(names=_names(histories, client)),),
     )
-
-
-def _refuse_flags_of_labelled_tables() -> None:
-    """Refuses flags that say what only a table with a label has."""
-    for name in _OF_LABELLED_TABLES:
-        value = FLAGS[name].value
-        if value is not None:
-            raise InputError(
-                f"--{name}={as_typed(value)} does not go with --time_column={FLAGS.time_column}: "
-                "a table of orders has no label and its own schema; leave one of the two out"
-            )
 
 
 def _columns(read: LoadedRecords) -> OrderColumns:
@@ -157,6 +142,22 @@ def _columns(read: LoadedRecords) -> OrderColumns:
         item=required_column("item_column", frame) if FLAGS.item_column else None,
         group=None if customer == client else client,
     )
+
+
+def _unit(columns: OrderColumns) -> tuple[str, str]:
+    """One privacy unit in words, and what it contains."""
+    if columns.group is None:
+        return "one customer", "all orders of one customer, which are one row a customer"
+    return f"one client ({columns.group})", (
+        f"all orders with the same {columns.group}, which are one row for each {columns.customer} "
+        "who ordered there, from the orders there alone; who orders with several has a row in each"
+    )
+
+
+def _positive(columns: OrderColumns, config: InactivityConfig) -> str:
+    """What the label 1 says."""
+    where = "" if columns.group is None else f" with that {columns.group}"
+    return f"no order{where} in the {config.inactivity_days} days after the cut"
 
 
 def _config(lines: OrderLines) -> InactivityConfig:

@@ -14,6 +14,7 @@ from absl import flags
 from experiments import build_task
 from experiments.build_task import LoadedClients
 from experiments.component_flags import selected_flags
+from experiments.flags_without_effect import PERSONS_ONLY_DECLARED, refuse_flags
 from experiments.read_source import read_source, required_column
 from experiments.use_case import UseCase
 from fl_research.analyses.recommendation_hits import RecommendationHits
@@ -38,10 +39,18 @@ FLAGS = flags.FLAGS
 
 _FEEDBACK = ("explicit", "implicit")
 _MAX_ITEMS = 200
-# These say of other use cases who a client is, or which clients are tested.
+# These say of other use cases who a client is, which clients are tested, or what a column holds.
 _NOT_HERE = {
-    "test_fraction": "give --held_out_fraction, a share of each customer's items",
-    "max_rows_per_client": "give --max_items_per_client",
+    "test_fraction": "a customer is tested on its own items; give --held_out_fraction, a share of "
+    "them",
+    "max_rows_per_client": "a customer is one row; give --max_items_per_client",
+    "client_column": "the client is the customer; give --user_column",
+    "schema": "give --user_column, --item_column, --catalogue and --rating_range",
+    "infer_schema": "what --catalogue and --rating_range do not declare is read off the records",
+    "label_column": "give --rating_column, or none for what was bought",
+    "positive_label": "a rating is a number",
+    "drop_columns": "columns that are not named are not read",
+    "person_column": PERSONS_ONLY_DECLARED,
 }
 
 
@@ -120,12 +129,7 @@ def load_interactions_task(use_case: UseCase, seed: int) -> FederatedTask:
 
 def _refuse_flags_of_other_use_cases() -> None:
     """Refuses flags that would have no effect."""
-    for name, instead in _NOT_HERE.items():
-        if FLAGS[name].present:
-            raise InputError(
-                f"--{name}={FLAGS[name].value} does not go with recommendations, where a customer "
-                f"is one row and is tested on its own held-out items; {instead}"
-            )
+    refuse_flags(_NOT_HERE, "recommendations")
     selected_flags("partition")
     if FLAGS.partition != "natural":
         raise InputError(

@@ -14,16 +14,16 @@ from absl import flags
 
 from experiments import build_task, load_population, profile_flags
 from experiments.build_task import LoadedClients
-from experiments.load_task import with_schema
+from experiments.load_task import with_label_copies, with_schema
 from experiments.read_source import read_source
+from experiments.split_departments import split_departments
 from experiments.use_case import UseCase
 from fl_research.analyses.personalized_heads import PersonalizedHeads
 from fl_research.data.client_data import ClientData
 from fl_research.data.clients import Clients
 from fl_research.data.column_names import there_is
 from fl_research.data.loaded_records import LoadedRecords
-from fl_research.data.row_split import split_rows
-from fl_research.data.schema import Schema, cells, encode
+from fl_research.data.schema import Column, Schema, cells, encode
 from fl_research.errors import InputError
 from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.objectives.clustering import NOT_KNOWN, Clustering
@@ -88,17 +88,21 @@ def load_profile_task(use_case: UseCase, seed: int) -> FederatedTask:
     train_rows, test_rows = _encoded(records, is_segments)
     client = profile_flags.client_of_task()
     loaded = _clients(records, train_rows, client, seed)
+    if test_rows is not None:
+        ids = test_rows.departments if client == "department" else None
+        official = ClientData.from_rows({"inputs": test_rows.inputs}, test_rows.labels, ids)
+        loaded = dataclasses.replace(loaded, official_test=official)
     if client == "customer":
-        if test_rows is not None:
-            official = ClientData.from_rows({"inputs": test_rows.inputs}, test_rows.labels, None)
-            loaded = dataclasses.replace(loaded, official_test=official)
         loaded, splits = build_task.split_clients(loaded, seed)
-        words = "customers that were never trained on"
+        who = "rows" if FLAGS.dataset == "table" else "customers"
+        words = f"{who} that were never trained on"
     else:
-        loaded, splits = _split_departments(loaded, test_rows, seed)
+        loaded, splits = split_departments(loaded, seed)
         words = "other customers of the departments that train"
     if is_segments:
         _check_whole_batches(splits[0])
+    else:
+        loaded = with_label_copies(loaded, splits[0], records.schema)
     has_own_heads = not is_segments and client == "department"
     return FederatedTask(
         name=use_case.name,
@@ -122,8 +126,14 @@ def load_profile_task(use_case: UseCase, seed: int) -> FederatedTask:
 
 def _check_flags(is_segments: bool) -> None:
     """Raises InputError for flags that do not go with the task or with Lloyd's iteration."""
-    fewest = FLAGS.min_rows_per_department
-    if fewest is not None and (fewest < 1 or profile_flags.client_of_task() == "customer"):
+    fewest, client = FLAGS.min_rows_per_department, profile_flags.client_of_task()
+    if FLAGS.person_column is not None and client == "customer":
+        raise InputError(
+            f"--person_column={FLAGS.person_column} counts the values of the client column that a "
+            "person is in, but here rows make the clients; select --profile_client=department, or "
+            "say with --clients_per_person in how many rows a person is at most"
+        )
+    if fewest is not None and (fewest < 1 or client == "customer"):
         raise InputError(
             f"--min_rows_per_department={fewest} is not possible; give a whole number, 1 or more, "
             "and only with --profile_client=department"
@@ -291,10 +301,11 @@ def _clients(records: _Records, rows: _Rows, client: str, seed: int) -> LoadedCl
     """All clients before the split."""
     column = records.schema.client_column
     if client == "customer":
+        _check_rows_are_clients(column)
         label = rows.labels[:, 1] if rows.labels.ndim > 1 else rows.labels
         ids = build_task.partition_ids(label, None, seed)
         unit, contains = build_task.unit_words(None)
-        if FLAGS.partition == "natural":
+        if FLAGS.partition == "natural" and FLAGS.dataset != "table":
             unit = "one customer"
     else:
         if FLAGS.partition != "natural":
@@ -319,42 +330,13 @@ def _clients(records: _Records, rows: _Rows, client: str, seed: int) -> LoadedCl
     )
 
 
-def _split_departments(
-    loaded: LoadedClients, test_rows: _Rows | None, seed: int
-) -> tuple[LoadedClients, Splits]:
-    """Splits the rows of each department; an official test split keeps its rows."""
-    data, contains = loaded.clients, loaded.unit_contains
-    assert isinstance(data, ClientData)
-    test_fraction = FLAGS.test_fraction if test_rows is None else 0.0
-    train, validation, test = split_rows(
-        data,
-        validation_fraction=FLAGS.validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-    )
-    if test_rows is not None:
-        assert test_rows.departments is not None
-        test = ClientData.from_rows(
-            {"inputs": test_rows.inputs}, test_rows.labels, test_rows.departments
-        )
-    if FLAGS.max_rows_per_client is not None:
-        train = train.cap_rows(FLAGS.max_rows_per_client, seed)
-        contains += f"; at most {FLAGS.max_rows_per_client} rows a client are trained on"
-    train, facts = _large_enough(train)
-    loaded = dataclasses.replace(loaded, unit_contains=contains, facts={**loaded.facts, **facts})
-    return loaded, (train, validation, test)
-
-
-def _large_enough(train: ClientData) -> tuple[ClientData, dict[str, Any]]:
-    """The departments with --min_rows_per_department training rows, and the facts of it."""
-    fewest = FLAGS.min_rows_per_department
-    if fewest is None:
-        return train, {}
-    kept = np.flatnonzero(train.rows_per_client >= fewest)
-    if not kept.size:
+def _check_rows_are_clients(column: Column | None) -> None:
+    """Raises InputError where rows that belong together would silently be clients of their own."""
+    if FLAGS.dataset != "table" or FLAGS.partition != "natural":
+        return
+    if column is not None and FLAGS.profile_client is None:
         raise InputError(
-            f"--min_rows_per_department={fewest} leaves no department to train; the largest has "
-            f"{int(train.rows_per_client.max())} training rows"
+            f"the client column {column.name} says which rows belong together, and "
+            "--profile_client is not given; choose customer (each row is a client: right only "
+            f"where a row is a customer) or department (all rows with the same {column.name})"
         )
-    left_out = train.num_clients - kept.size
-    return train.select(kept), {"departments too small to train": int(left_out)}

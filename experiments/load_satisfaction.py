@@ -13,6 +13,7 @@ import pandas as pd
 from absl import flags
 
 from experiments import load_population, load_text
+from experiments.flags_without_effect import refuse_flags
 from experiments.load_task import load_table_task
 from experiments.read_source import read_source
 from experiments.use_case import UseCase
@@ -132,6 +133,10 @@ def _check_label_flags() -> None:
 
 def _text_task(use_case: UseCase, seed: int) -> FederatedTask:
     """A task of texts: hashed, with a label of two classes or of levels."""
+    refuse_flags(load_text.NOT_WITH_TEXTS, "texts")
+    for flag in ("label_levels", "positive_label"):
+        if FLAGS[flag].value:
+            refuse_flags({"infer_schema": "nothing is read off the data then"}, f"--{flag}")
     loaded = read_source(use_case, seed)
     if FLAGS.dataset == _SYNTHETIC_TEXT:
         columns = load_text.TextColumns(text="comment", label="satisfaction", client="customer_id")
@@ -153,7 +158,7 @@ def _text_task(use_case: UseCase, seed: int) -> FederatedTask:
         labels,
         settings,
         seed=seed,
-        inferred=bool(FLAGS.infer_schema and not FLAGS.label_levels),
+        inferred=bool(FLAGS.infer_schema),
     )
     return load_text.text_task(
         use_case,
@@ -166,11 +171,6 @@ def _text_task(use_case: UseCase, seed: int) -> FederatedTask:
 
 def _table_columns(records: pd.DataFrame) -> load_text.TextColumns:
     """Text, label and client of --dataset=table; --rating_column is the label by another name."""
-    if FLAGS.schema:
-        raise InputError(
-            f"--schema={FLAGS.schema} says how a table becomes features; a text needs none, give "
-            "--label_levels or --positive_label"
-        )
     if (FLAGS.label_column is None) == (FLAGS.rating_column is None):
         raise InputError(
             f"--text_column={FLAGS.text_column} needs one label; give either --label_column or "

@@ -13,6 +13,7 @@ from absl import flags
 from experiments import build_task
 from experiments.build_task import LoadedClients
 from experiments.component_flags import selected_flags
+from experiments.flags_without_effect import refuse_flags
 from experiments.read_source import read_source, required_column
 from experiments.use_case import UseCase
 from fl_research.data.client_data import ClientData
@@ -58,6 +59,11 @@ def load_series_task(use_case: UseCase, seed: int) -> FederatedTask:
       InputError: Wrong flags or wrong records; says which and the way out.
     """
     _refuse_flags_of_other_use_cases()
+    if FLAGS.mechanism == "client_dpsgd":
+        raise InputError(
+            "--mechanism=client_dpsgd protects one row, and here a row is a window: one purchase "
+            "is in many of them; choose a mechanism for whole clients, such as gaussian"
+        )
     windows = _window_config()
     objective = _objective(windows)
     loaded = read_source(use_case, seed)
@@ -97,11 +103,7 @@ def load_series_task(use_case: UseCase, seed: int) -> FederatedTask:
 
 def _refuse_flags_of_other_use_cases() -> None:
     """Refuses flags that would have no effect."""
-    for name, instead in _NOT_HERE.items():
-        if FLAGS[name].present:
-            raise InputError(
-                f"--{name}={FLAGS[name].value} does not go with forecasts; leave it out: {instead}"
-            )
+    refuse_flags(_NOT_HERE, "forecasts")
     selected_flags("partition")
     if FLAGS.partition != "natural":
         raise InputError(
@@ -227,4 +229,8 @@ def _facts(
         },
         "windows": config.to_dict(),
         "test_targets_outside_bounds": outside,
+        "disclosed": [
+            "the first and the last period of the records, and the share of test values outside "
+            "the public bounds"
+        ],
     }

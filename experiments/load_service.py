@@ -7,6 +7,7 @@ import numpy as np
 from absl import flags
 
 from experiments import load_text
+from experiments.flags_without_effect import refuse_flags
 from experiments.load_text import LabelValues, TextColumns
 from experiments.read_source import read_source
 from fl_research import randomness
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 TASKS = ("intents", "answers")
+_NOT_HERE = {"positive_label": "every label is a class of its own"}
 
 
 def load_service(use_case: "UseCase", seed: int) -> FederatedTask:
@@ -41,6 +43,7 @@ def load_service(use_case: "UseCase", seed: int) -> FederatedTask:
       InputError: Wrong flags or wrong records; says which and the way out.
     """
     require_choice("--task", FLAGS.task, TASKS)
+    refuse_flags(load_text.NOT_WITH_TEXTS | _NOT_HERE, "questions in words")
     settings = load_text.text_settings()
     loaded = read_source(use_case, seed)
     columns = _columns(loaded)
@@ -100,6 +103,8 @@ def _columns(loaded: LoadedRecords) -> TextColumns:
                 f"--answer_column={FLAGS.answer_column} belongs to --task=answers, but "
                 f"--task={FLAGS.task} is selected; leave the flag out or select that task"
             )
+        if by_answer:
+            refuse_flags({"label_column": "the answers are the labels"}, "--answer_column")
         flag = "answer_column" if by_answer else "label_column"
         return load_text.table_columns(loaded.records, flag)
     for flag in ("answer_column", "out_of_scope_label"):

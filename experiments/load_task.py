@@ -65,7 +65,7 @@ def load_table_task(
         loaded = encoded_clients(records, seed, natural_unit)
     loaded, (train, validation, test) = build_task.split_clients(loaded, seed)
     if schema is not None:
-        loaded = _with_label_copies(loaded, train, schema)
+        loaded = with_label_copies(loaded, train, schema)
     return FederatedTask(
         name=use_case.name,
         train=train,
@@ -151,12 +151,23 @@ def with_schema(loaded: LoadedRecords, label_levels: Sequence[str] | None = None
     )
 
 
-def _with_label_copies(loaded: LoadedClients, train: Clients, schema: Schema) -> LoadedClients:
-    """Notes what gives the label away, and refuses columns that are copies of it."""
+def with_label_copies(loaded: LoadedClients, train: Clients, schema: Schema) -> LoadedClients:
+    """Notes what gives the label away, and refuses columns that are copies of it.
+
+    Args:
+      loaded: All clients; gets the notes.
+      train: The clients whose rows are looked at, with one label a row.
+      schema: Of the feature `inputs`.
+
+    Raises:
+      InputError: A column is a copy of the label, and --allow_label_copies is not given.
+    """
     assert isinstance(train, ClientData)
     copies = suspicious_columns(train.features["inputs"], train.labels, input_columns(schema))
     notes = notes_of(copies, allowed=bool(FLAGS.allow_label_copies))
     facts = {**loaded.facts, "notes": [*loaded.facts["notes"], *notes]}
+    if notes:
+        facts["disclosed"] = ["which values tell the label of how many training rows (notes)"]
     return dataclasses.replace(loaded, facts=facts)
 
 

@@ -17,6 +17,7 @@ from absl import flags
 
 from experiments import build_task
 from experiments.build_task import LoadedClients
+from experiments.flags_without_effect import PERSONS_ONLY_DECLARED
 from experiments.use_case import UseCase
 from fl_research.data.client_data import ClientData
 from fl_research.data.column_names import there_is
@@ -30,6 +31,12 @@ from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS
 
+NOT_WITH_TEXTS = {
+    "schema": "a text is hashed and needs none",
+    "drop_columns": "columns that are not named are not read",
+    "person_column": PERSONS_ONLY_DECLARED,
+}
+"""Flags that no task of texts reads -> why."""
 _MISSING = -1
 _MOST_INFERRED = 1000
 

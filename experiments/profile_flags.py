@@ -17,8 +17,9 @@ flags.DEFINE_enum(
     "profile_client",
     None,
     ["customer", "department"],
-    "Who is a client: each row (customer), or all rows with the same value of the client column "
-    "(department). Default: customer for segments, department for worth.",
+    "Who is a client: each row (customer; right only where a row is a customer), or all rows with "
+    "the same value of the client column (department). Default: customer for segments, but a table "
+    "of your own with a client column needs a choice; department for worth.",
 )
 flags.DEFINE_integer(
     "segments", None, "How many segments, 2 or more (5); for --profile_task=segments."
@@ -32,7 +33,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "min_rows_per_department",
     None,
-    "Departments with fewer training rows do not train (all train); they are tested all the same. "
+    "Departments with fewer training rows do not train (all train), and their validation and test "
+    "rows are left out too. "
     "Under client_dpsgd the smallest department decides how much noise all of them need.",
 )
 
@@ -72,9 +74,10 @@ def set_task_defaults() -> None:
     defaults: dict[str, Any] = {}
     if task == "segments":
         defaults |= _SEGMENTS
-        # One row a customer; and a batch that is all of a department's rows, one after the other.
-        defaults["batch_size"] = 1 if client == "customer" else _WHOLE_CLIENT
-        defaults["client_execution"] = "auto" if client == "customer" else "loop"
+        # One row a customer; and a batch that is all of a client's rows, one after the other.
+        is_row = client == "customer" and FLAGS.partition == "natural"
+        defaults["batch_size"] = 1 if is_row else _WHOLE_CLIENT
+        defaults["client_execution"] = "auto" if is_row else "loop"
     elif client == "department":
         defaults |= _WORTH_OF_DEPARTMENTS
     if client == "department":

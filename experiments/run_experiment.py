@@ -16,6 +16,7 @@ from experiments.use_case import UseCase
 from fl_research import runtime
 from fl_research.audit import run_audit
 from fl_research.data.clients import clients_by_rows
+from fl_research.errors import InputError
 from fl_research.experiment_config import ExperimentConfig, ResolvedPrivacy, resolve_privacy
 from fl_research.privacy import accounting
 from fl_research.privacy.ledger import LedgerError, payloads, read_ledger
@@ -51,6 +52,7 @@ def run_experiment(use_case: UseCase) -> None:
     )
     task = use_case.load(config.seed)
     config = _with_primary_metric(config, task)
+    _refuse_choices_by_the_protected(task, config)
     privacy = resolve_privacy(config, clients_by_rows(task.train))
     if FLAGS.plan_only:
         print_plan(task, config, privacy)
@@ -129,6 +131,23 @@ def _describe(console: Console, task: FederatedTask, privacy: ResolvedPrivacy) -
 def _width(task: FederatedTask) -> str:
     """How many features a row has, where they have names."""
     return f"{len(task.feature_names)} features; " if task.feature_names else ""
+
+
+def _refuse_choices_by_the_protected(task: FederatedTask, config: ExperimentConfig) -> None:
+    """Refuses what would choose by validation records of the clients that epsilon is for."""
+    if not task.test_clients_train or config.training.delta is None:
+        return
+    given = {
+        "early_finish_patience": config.training.early_finish_patience,
+        "search": FLAGS.search,
+    }
+    for name, value in given.items():
+        if value:
+            raise InputError(
+                f"--{name}={value} would choose by the validation metric, which here comes from "
+                "records of the very clients that epsilon is about, without noise; leave it out, "
+                "or use --mechanism=none"
+            )
 
 
 def _with_primary_metric(config: ExperimentConfig, task: FederatedTask) -> ExperimentConfig:

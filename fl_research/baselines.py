@@ -6,6 +6,7 @@ rising; it uses the same model and the same client update as the federated run.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -159,7 +160,9 @@ def train_central(
         blocks = cut_into_blocks(pooled, np.array([0]), num_blocks=1, seed=seed, round_number=look)
         state = process.next(state, blocks).state
         weights = process.get_model_weights(state)
-        value = float(look) if validate is None else sign(metric) * float(validate(weights)[metric])
+        value = math.nan if validate is None else sign(metric) * float(validate(weights)[metric])
+        if math.isnan(value):  # Nothing to choose by: the last weights.
+            value = float(look)
         since = 0 if value > best_value else since + 1
         if since == 0:
             best, best_value = weights, value

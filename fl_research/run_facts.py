@@ -17,6 +17,11 @@ from fl_research.privacy.plan import PrivacyPlan
 from fl_research.run import cohort_seed
 from fl_research.task import FederatedTask
 
+_KEPT_OUT = (
+    "; of that, what was kept for validation and test is outside the guarantee, since metrics on "
+    "it are released without noise"
+)
+
 
 def ledger_plan(
     task: FederatedTask, config: ExperimentConfig, parts: ExperimentParts
@@ -87,7 +92,7 @@ def facts(
         "data": data
         | {
             "unit": task.unit,
-            "unit_contains": task.unit_contains,
+            "unit_contains": task.unit_contains + (_KEPT_OUT if task.test_clients_train else ""),
             "test_clients_train": task.test_clients_train,
         },
         "num_blocks": config.training.num_blocks,

@@ -94,3 +94,17 @@ def test_without_privacy_every_client_once_a_round_is_plain_averaging() -> None:
         slope, intercept = slope - 0.5 * error @ inputs / 12, intercept - 0.5 * error.mean()
     found = np.concatenate([np.ravel(w) for w in weights.trainable])
     np.testing.assert_allclose(found, [*slope, intercept], rtol=1e-5, atol=1e-6)
+
+
+def test_central_training_without_a_metric_keeps_the_last_weights() -> None:
+    """A validation metric that is not defined, such as an AUC of one class, chooses nothing."""
+    data = small_cohorts.clients([20, 20])
+    weights = baselines.train_central(
+        small_cohorts.model("logistic_regression"),
+        clients=data,
+        validate=lambda weights: {"auc": float("nan")},
+        metric="auc",
+        batch_size=40,
+        seed=0,
+    )
+    assert all(np.any(weight) for weight in weights.trainable)

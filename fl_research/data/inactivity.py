@@ -8,6 +8,10 @@ they changed lately. Whether an order was placed in the window after the cut bec
 feature sees anything of the cut's day or later, and the label's window lies wholly in the data, so
 that "no order" is never "no data yet". Customers without an order in the history have no row.
 
+Where clients are groups of customers, such as shops, a row is one customer in one group: features
+and label come from its lines in that group alone. A customer of two shops has a row in each, so
+that what one shop knows changes no other shop's rows.
+
 Bounds of the features follow from the length of the history and two numbers that a shop knows of
 itself, not from the orders.
 """
@@ -26,6 +30,9 @@ from fl_research.errors import InputError
 CUSTOMER, GROUP, LABEL = "customer", "group", "left"
 RECENT_DAYS = (30, 90)
 _DAY = pd.Timedelta(days=1)
+_MOST_DAYS = 36_500
+# So that neither the history nor the window leaves what a time in nanoseconds can say.
+_FIRST_YEAR, _LAST_YEAR = 1800, 2150
 _MOST_OVERDUE = 20.0  # Times the customer's own gap; beyond it a customer is long gone.
 
 
@@ -34,9 +41,10 @@ class InactivityConfig:
     """What counts as leaving, and the public bounds of the features.
 
     Attributes:
-      cut_date: First day of the label's window, such as `"2011-09-10"`; features end before it.
-      inactivity_days: Days without an order that make a customer one who left, 1 or more.
-      history_days: Days before the cut that are looked at, 1 or more.
+      cut_date: First day of the label's window, such as `"2011-09-10"`, in the years 1800 to 2150;
+        features end before it.
+      inactivity_days: Days without an order that make a customer one who left, 1 to 36,500.
+      history_days: Days before the cut that are looked at, 1 to 36,500.
       spend_bound: Public upper bound of what a customer spends in the history; more counts as
         this much.
       orders_bound: The same for the number of orders, and ten times it for that of items.
@@ -54,6 +62,11 @@ class InactivityConfig:
     def __post_init__(self) -> None:
         for name in ("inactivity_days", "history_days", "orders_bound"):
             require_at_least(name, getattr(self, name), 1)
+        for name in ("inactivity_days", "history_days"):
+            if getattr(self, name) > _MOST_DAYS:
+                raise InputError(
+                    f"{name}={getattr(self, name)} is not possible; give at most {_MOST_DAYS} days"
+                )
         require_positive("spend_bound", self.spend_bound)
         read_cut(self.cut_date)
 
@@ -67,9 +80,10 @@ class CustomerHistories:
     """What customers did before the cut.
 
     Attributes:
-      records: A row a customer, by rising name: `customer`, `group` where the lines have one (the
-        latest before the cut), and a column for each feature of `schema`.
-      without_history: Customers that have lines but no purchase in the history.
+      records: A row a customer, by rising name: `customer` and a column for each feature of
+        `schema`. Where the lines have a group, a row a customer and `group`.
+      without_history: Customers (where there are groups: customers of a group) that have lines but
+        no purchase in the history.
     """
 
     records: pd.DataFrame
@@ -80,14 +94,20 @@ def read_cut(cut_date: Any) -> pd.Timestamp:
     """Returns midnight of a day written as 2011-09-10.
 
     Raises:
-      InputError: It is not such a day.
+      InputError: It is not such a day, or not in the years 1800 to 2150.
     """
     try:
         if not isinstance(cut_date, str):
             raise ValueError
-        return pd.Timestamp(pd.to_datetime(cut_date, format="%Y-%m-%d"))
+        cut = pd.Timestamp(pd.to_datetime(cut_date, format="%Y-%m-%d"))
     except ValueError:
         raise InputError(f"cut_date={cut_date!r} is no day; write it as 2011-09-10") from None
+    if not _FIRST_YEAR <= cut.year <= _LAST_YEAR:
+        raise InputError(
+            f"cut_date={cut_date!r} is not possible; give a day in the years {_FIRST_YEAR} to "
+            f"{_LAST_YEAR}"
+        )
+    return cut
 
 
 def latest_cut(lines: OrderLines, inactivity_days: int) -> str:
@@ -98,6 +118,8 @@ def latest_cut(lines: OrderLines, inactivity_days: int) -> str:
 
 def labelled_customers(lines: OrderLines, config: InactivityConfig) -> CustomerHistories:
     """Returns histories with the label: `left` is "yes" without an order in the window.
+
+    Where the lines have groups, an order in another group does not count.
 
     Args:
       lines: All order lines.
@@ -116,13 +138,17 @@ def labelled_customers(lines: OrderLines, config: InactivityConfig) -> CustomerH
         )
     histories = customer_histories(lines, config)
     in_window = (times >= cut) & (times < end) & (lines.frame["amount"] > 0)
-    stayed = histories.records[CUSTOMER].isin(lines.frame["customer"][in_window].unique())
+    keys = _keys(lines.frame)
+    bought = lines.frame.loc[in_window, keys].drop_duplicates().set_index(keys).index
+    stayed = histories.records.set_index(keys).index.isin(bought)
     records = histories.records.assign(**{LABEL: np.where(stayed, "no", "yes")})
     return dataclasses.replace(histories, records=records)
 
 
 def customer_histories(lines: OrderLines, config: InactivityConfig) -> CustomerHistories:
     """Returns the features of each customer who bought in the history; looks at nothing later.
+
+    Where the lines have groups, of each customer in each group, from its lines there alone.
 
     Raises:
       InputError: Nobody bought in the history.
@@ -137,15 +163,13 @@ def customer_histories(lines: OrderLines, config: InactivityConfig) -> CustomerH
             f"{config.history_days} days before it; the orders run from "
             f"{frame['time'].min().date()} to {frame['time'].max().date()}"
         )
-    orders = _orders(purchases, cut)
-    features = _rhythm(orders) | _volume(orders, purchases, before)
-    records = pd.DataFrame(features).rename_axis(CUSTOMER).reset_index()
-    if "group" in frame:
-        latest = purchases.sort_values("time", kind="stable").groupby("customer")["group"].last()
-        records.insert(1, GROUP, latest.reindex(records[CUSTOMER]).to_numpy())
+    keys = _keys(frame)
+    orders = _orders(purchases, cut, keys)
+    features = _rhythm(orders, keys) | _volume(orders, purchases, before, keys)
+    records = pd.DataFrame(features).rename_axis(keys).reset_index()
     return CustomerHistories(
         records=records,
-        without_history=frame["customer"].nunique() - len(records),
+        without_history=len(frame[keys].drop_duplicates()) - len(records),
     )
 
 
@@ -178,22 +202,27 @@ def schema(config: InactivityConfig, *, client: str = CUSTOMER) -> Schema:
     )
 
 
-def _orders(purchases: pd.DataFrame, cut: pd.Timestamp) -> pd.DataFrame:
-    """A row an order: `customer`, `days` before the cut (a fraction, above 0), `amount`."""
-    orders = purchases.groupby(["customer", "order"], sort=True, as_index=False).agg(
+def _keys(frame: pd.DataFrame) -> list[str]:
+    """The columns that say whose row a line belongs to."""
+    return [CUSTOMER, GROUP] if GROUP in frame else [CUSTOMER]
+
+
+def _orders(purchases: pd.DataFrame, cut: pd.Timestamp, keys: list[str]) -> pd.DataFrame:
+    """A row an order: the keys, `days` before the cut (a fraction, above 0), `amount`."""
+    orders = purchases.groupby([*keys, "order"], sort=True, as_index=False).agg(
         time=("time", "min"), amount=("amount", "sum")
     )
     orders["days"] = (cut - orders["time"]) / _DAY
     return orders
 
 
-def _rhythm(orders: pd.DataFrame) -> dict[str, "pd.Series[Any]"]:
-    """Features of when a customer ordered, by customer.
+def _rhythm(orders: pd.DataFrame, keys: list[str]) -> dict[str, "pd.Series[Any]"]:
+    """Features of when a customer ordered, by the keys.
 
     The gap of a customer with one order is not known; it is at least the time since, which stands
     in for it.
     """
-    by_customer = orders.groupby("customer")["days"]
+    by_customer = orders.groupby(keys)["days"]
     recency, tenure, number = by_customer.min(), by_customer.max(), by_customer.size()
     gap = ((tenure - recency) / (number - 1).clip(lower=1)).where(number > 1, recency)
     return {
@@ -206,19 +235,19 @@ def _rhythm(orders: pd.DataFrame) -> dict[str, "pd.Series[Any]"]:
 
 
 def _volume(
-    orders: pd.DataFrame, purchases: pd.DataFrame, before: pd.DataFrame
+    orders: pd.DataFrame, purchases: pd.DataFrame, before: pd.DataFrame, keys: list[str]
 ) -> dict[str, "pd.Series[Any]"]:
-    """Features of how much a customer ordered, by customer."""
-    by_customer = orders.groupby("customer")
+    """Features of how much a customer ordered, by the keys."""
+    by_customer = orders.groupby(keys)
     number, spend = by_customer.size(), by_customer["amount"].sum()
     features = {"orders": number, "spend": spend, "spend_an_order": spend / number}
     for recent in RECENT_DAYS:
-        lately = orders[orders["days"] <= recent].groupby("customer")
+        lately = orders[orders["days"] <= recent].groupby(keys)
         for name, values in (("orders", lately.size()), ("spend", lately["amount"].sum())):
             features[f"{name}_{recent}_days"] = values.reindex(number.index, fill_value=0)
-    taken_back = before[before["amount"] < 0].groupby("customer")["amount"].sum()
+    taken_back = before[before["amount"] < 0].groupby(keys)["amount"].sum()
     cancelled = taken_back.reindex(number.index, fill_value=0.0).abs()
-    features["items"] = purchases.groupby("customer")["item"].nunique()
+    features["items"] = purchases.groupby(keys)["item"].nunique()
     features["cancelled_share"] = (cancelled / spend).clip(upper=1.0)
     return features
 

@@ -1,9 +1,10 @@
 """Interactions of users with items: who rated, bought or used what, out of any table.
 
 Rules, each with its count in `cleaning`: a record without a user or an item says nothing and is
-left out. With ratings, a record without a rating is left out, a rating that is no number or outside
-the range is an error, and of several ratings of one item by one user the last counts. A record that
-repeats another stays where there are no ratings: it may be another purchase.
+left out. With ratings, a record without a rating is left out, or kept as a question to the model; a
+rating that is no number or outside the range is an error, and of several ratings of one item by one
+user the last counts. So it is with questions, which neither replace a rating nor are replaced by
+one. A record that repeats another stays where there are no ratings: it may be another purchase.
 
 Items are numbered from 0 in the order of their names. Their catalogue is either given (then records
 of other items are left out) or is the items that the records name.
@@ -162,9 +163,7 @@ def read_interactions(
         rating_range = _checked_range(frame, columns.rating, rating_range)
     frame = _in_order_of_time(frame, records, columns)
     if ratings is not None:
-        last = ~frame.duplicated(["user", "item"], keep="last")
-        cleaning["an item rated again by the same user: only the last counts"] = int((~last).sum())
-        frame = frame[last]
+        frame = _last_of_each(frame, cleaning)
     cleaning["records kept"] = len(frame)
     return Interactions(
         frame=frame.drop(columns="row").reset_index(drop=True),
@@ -278,6 +277,15 @@ def _checked_range(
             "correct them or give a range that holds all"
         )
     return given
+
+
+def _last_of_each(frame: pd.DataFrame, cleaning: dict[str, int]) -> pd.DataFrame:
+    """The last rating and the last question of each user and item; counts the others."""
+    asked = frame["rating"].isna()
+    again = frame.assign(asked=asked).duplicated(["user", "item", "asked"], keep="last")
+    for rule, rows in (("rated", again & ~asked), ("asked for", again & asked)):
+        cleaning[f"an item {rule} again by the same user: only the last counts"] = int(rows.sum())
+    return frame[~again]
 
 
 def _in_order_of_time(

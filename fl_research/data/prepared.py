@@ -15,8 +15,11 @@ class Prepared:
       features: Name to array [rows, ...], as the model takes them.
       ids: One a row: the number of the record from 0, or the name of what the row is about.
       dropped: How many records were left out, by the reason in words.
+      beside: Column name -> one value a row that says with `ids` what the row is about, such as the
+        shop where `ids` are its customers.
     """
 
     features: Mapping[str, np.ndarray]
     ids: np.ndarray | Sequence[Any]
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

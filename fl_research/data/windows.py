@@ -225,6 +225,11 @@ def _windows_at(panel: Panel, config: WindowConfig, origin: int, among: np.ndarr
     }
     if config.quantiles:
         features[OWN_QUANTILES] = own
+    if not all(np.isfinite(values.astype(np.float32)).all() for values in features.values()):
+        raise InputError(
+            "a value of the records is beyond 3e38, which the model cannot hold; give it in larger "
+            "units or correct it"
+        )
     future = panel.values[clients, origin : origin + config.horizon]
     whole = future.shape[1] == config.horizon
     return Windows(

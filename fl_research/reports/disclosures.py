@@ -100,6 +100,7 @@ def _not_noised(records: RunRecords, lines: list[str]) -> list[str]:
             "kinds, bounds and categories of the columns, read off the records "
             "(final_model/model.json)"
         )
+    lines += [f"{line} (run.json, this report)" for line in run.stated("data.disclosed") or []]
     if run.stated("data.cleaning"):
         lines.append("counts of the cleaning rules (run.json, run.log, this report)")
     if run.stated("data.sha256"):

@@ -119,7 +119,12 @@ def _protected(report: Mapping[str, Any]) -> list[Paragraph]:
         if split.get(name)
     ]
     limits = [f"The promise is for the {number(split['train_clients'])} training clients."]
-    if others:
+    if report["data"]["test_clients_train"]:
+        limits.append(
+            "It is not for those of their records that measured how good the model is: figures on "
+            "them were released without noise."
+        )
+    elif others:
         limits.append(
             f"It is not for the {' and the '.join(others)}, whose records measured how good the "
             "model is."

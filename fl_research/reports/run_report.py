@@ -160,6 +160,7 @@ def _data(records: RunRecords) -> dict[str, Any]:
         "clients": run.required("data.clients"),
         "examples": run.required("data.examples"),
         "split": run.required("data.split"),
+        "test_clients_train": bool(run.stated("data.test_clients_train")),
         "largest_client_rows": run.stated("data.largest_client_rows"),
         "schema_inferred": run.required("data.schema_inferred"),
         "cleaning": run.stated("data.cleaning") or {},

@@ -78,7 +78,7 @@ def score(
         raise InputError(f"nothing is left to score ({dict(prepared.dropped)}); fix the records")
     answers = model.answers_table(model.predict(prepared.features))
     if names is not None:
-        about = pd.DataFrame({names: np.asarray(prepared.ids)})
+        about = pd.DataFrame({**prepared.beside, names: np.asarray(prepared.ids)})
         table = _beside(about, answers)
     else:
         client = model.client_column

@@ -62,7 +62,9 @@ def test_the_best_of_baselines_follows_the_metric() -> None:
 
 def test_tables_and_picture(tmp_path: Path) -> None:
     text = use_cases_table.table(ROWS)
-    assert "| a/b | 1,000 | AUC | 0.9000 | 0.9100 | +1.10% | 0.5000 (trivial) | 10 |" in text
+    assert (
+        "| a/b | 1,000 | AUC | 0.6000 | 0.9000 | 0.9100 | +1.10% | 0.5000 (trivial) | 10 |" in text
+    )
     assert "| 0.9000 | 0.5500 | 0.6000 | 0.8950 | 1,000 | 5,000 | 2,000 |" in text
     use_cases_table.draw(ROWS, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -172,22 +172,49 @@ def test_the_schema_encodes_the_records_within_public_bounds():
     assert not schema(CONFIG).inferred
 
 
-def test_groups_are_the_latest_before_the_cut():
+IN_SHOPS = OrderColumns(**(COLUMNS.to_dict() | {"group": "shop"}))
+
+
+def test_a_customer_of_two_shops_has_a_row_in_each():
     rows = [
         ("ann", "2011-05-01", 1.0, "1", "tea", "north"),
-        ("ann", "2011-05-09", 1.0, "2", "tea", "south"),
-        ("ann", "2011-06-05", 1.0, "3", "tea", "east"),
+        ("ann", "2011-05-09", 7.0, "1", "tea", "south"),  # A number of another shop's order.
+        ("ann", "2011-06-05", 1.0, "3", "tea", "north"),
+        ("ann", "2011-06-06", 1.0, "3", "tea", "east"),
         ("bob", "2011-05-02", 1.0, "4", "tea", "north"),
         ("bob", "2011-07-02", 1.0, "5", "tea", "north"),
     ]
     names = ["who", "when", "worth", "no", "what", "shop"]
-    columns = OrderColumns(**(COLUMNS.to_dict() | {"group": "shop"}))
-    records = labelled_customers(
-        read_order_lines(pd.DataFrame(rows, columns=names), columns), CONFIG
-    )
-    assert records.records["group"].tolist() == ["south", "north"]
-    encoded = encode(records.records, schema(CONFIG, client="group"))
-    assert list(encoded.client_ids) == ["south", "north"]
+    lines = read_order_lines(pd.DataFrame(rows, columns=names), IN_SHOPS)
+    histories = labelled_customers(lines, CONFIG)
+    shown = histories.records[["customer", "group", "left", "spend", "recency_days"]]
+    assert shown.to_numpy().tolist() == [
+        ["ann", "north", "no", 1.0, 31.0],
+        ["ann", "south", "yes", 7.0, 23.0],
+        ["bob", "north", "yes", 1.0, 30.0],
+    ]
+    assert histories.without_history == 1  # ann in the east
+    encoded = encode(histories.records, schema(CONFIG, client="group"))
+    assert list(encoded.client_ids) == ["north", "south", "north"]
+
+
+def test_a_shop_changes_no_row_of_another():
+    table = random_lines(3)
+    table["shop"] = np.random.default_rng(0).choice(["north", "south", "east"], len(table))
+    config = InactivityConfig(cut_date="2011-08-01", inactivity_days=60, history_days=150)
+
+    def rows(lines: pd.DataFrame, columns: OrderColumns = IN_SHOPS) -> pd.DataFrame:
+        return labelled_customers(read_order_lines(lines, columns), config).records
+
+    everything = rows(table)
+    for shop in ("north", "south", "east"):
+        kept = everything[everything["group"] != shop].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows(table[table["shop"] != shop]), kept)
+        # A shop's rows are those of a company that has this shop alone.
+        own = everything[everything["group"] == shop].reset_index(drop=True)
+        alone = rows(table[table["shop"] == shop], COLUMNS)
+        pd.testing.assert_frame_equal(own.drop(columns="group"), alone)
+    assert everything["customer"].duplicated().sum() > 20
 
 
 def test_a_window_that_the_data_does_not_reach_is_refused():
@@ -220,7 +247,11 @@ def test_a_cut_before_all_orders_is_refused():
         ({"cut_date": "soon"}, r"cut_date='soon' is no day; write it as 2011-09-10"),
         ({"cut_date": "2011-02-30"}, r"cut_date='2011-02-30' is no day"),
         ({"cut_date": None}, r"cut_date=None is no day"),
+        ({"cut_date": "1700-01-01"}, r"cut_date='1700-01-01' is not possible; .* 1800 to 2150"),
+        ({"cut_date": "2200-01-01"}, r"cut_date='2200-01-01' is not possible; .* 1800 to 2150"),
         ({"inactivity_days": 0}, r"inactivity_days=0 is not possible"),
+        ({"inactivity_days": 36_501}, r"inactivity_days=36501 is not possible; .* most 36500"),
+        ({"history_days": 200_000}, r"history_days=200000 is not possible; give at most 36500"),
         ({"history_days": 1.5}, r"history_days=1.5 is not possible"),
         ({"spend_bound": float("nan")}, r"spend_bound=nan is not possible"),
         ({"orders_bound": 0}, r"orders_bound=0 is not possible"),
@@ -229,3 +260,10 @@ def test_a_cut_before_all_orders_is_refused():
 def test_settings_that_are_not_possible(changed, message):
     with pytest.raises(InputError, match=message):
         InactivityConfig(**({"cut_date": "2011-06-01"} | changed))
+
+
+@pytest.mark.parametrize("cut", ["1800-01-01", "2150-12-31"])
+def test_the_longest_spans_are_times(cut):
+    config = InactivityConfig(cut_date=cut, inactivity_days=36_500, history_days=36_500)
+    with pytest.raises(InputError, match=r"the orders end on 2011-07-01|no customer bought"):
+        labelled_customers(lines_of(*ALL), config)

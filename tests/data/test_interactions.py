@@ -322,3 +322,17 @@ def test_empty_ratings_are_questions() -> None:
     assert prepared.dropped == {"questions beyond 4 of one customer left out": 3}
     with pytest.raises(InputError, match="no record asks for a rating"):
         preparation.prepare(_rated(("n", "i03", "5")), _settings(read, RATED))
+
+
+@pytest.mark.parametrize("ratings", [["", "5"], ["5", ""], ["", "1", "", "5"]])
+def test_a_question_stands_beside_a_rating_of_the_same_item(ratings: list[str]) -> None:
+    read = read_interactions(_many(20, 15), RATED, rating_range=STARS)
+    new = _rated(*(("n", "i03", rating) for rating in ratings))
+    prepared = preparation.prepare(new, _settings(read, RATED))
+    assert list(prepared.ids) == ["n"]
+    assert prepared.features["target_items"].tolist() == [[4, 0, 0, 0]]
+    assert prepared.features["context_items"].tolist() == [[4, 0, 0, 0]]
+    assert prepared.features["context_values"].tolist() == [[1.0, 0, 0, 0]]
+    again = {"an item rated again by the same user: only the last counts": 1,
+             "an item asked for again by the same user: only the last counts": 1}  # fmt: skip
+    assert prepared.dropped == (again if len(ratings) == 4 else {})

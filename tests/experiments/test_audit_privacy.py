@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
+from experiments import audit_run
 from fl_research.audit.canary_query import CanaryQuery
 from fl_research.data.clients import clients_by_rows
+from fl_research.errors import InputError
 from fl_research.experiment_config import resolve_privacy
 from fl_research.experiment_parts import build_parts
 from fl_research.privacy.ledger import payloads, read_ledger
 from fl_research.run import server_state
+from fl_research.run.run_directory import RunDirectory
 from tests import test_experiment_parts
 from tests.learning import small_cohorts
 
@@ -173,3 +177,11 @@ def test_wrong_input_is_exit_code_2_without_a_traceback() -> None:
     assert found.returncode == 2
     assert "/nowhere is not the folder of a run" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_runs_of_other_use_cases_are_refused_in_one_line(tmp_path: Path) -> None:
+    """Their flags are known: what is missing is an attack on such models."""
+    (tmp_path / "flags.txt").write_text("--horizon=4\n--dataset=synthetic\n", encoding="utf-8")
+    run = RunDirectory.view(tmp_path)
+    with flagsaver.flagsaver(), pytest.raises(InputError, match="demand_forecasting; membership"):
+        audit_run._task_of(run, {"use_case": "demand_forecasting"})

@@ -93,11 +93,43 @@ def test_shops_as_clients_hold_their_customers(table: Path) -> None:
         )
     )
     assert task.unit == "one client (shop)" and task.train.num_clients == 1
+    assert "one row for each customer who ordered there" in task.unit_contains
     (analysis,) = task.analyses
     held = {group: len(names) for group, names in analysis.names.items()}
     for split in (task.train, task.validation, task.test):
         for client, rows in zip(split.client_ids.tolist(), split.rows_per_client, strict=True):
             assert held[client] == rows
+
+
+def test_a_shops_rows_come_from_its_own_lines_and_are_scored_so(tmp_path: Path) -> None:
+    """Customers buy in all shops; without one shop the others' rows stay what they are."""
+    lines = orders(120)
+    lines["shop"] = np.random.default_rng(0).choice(["shop 0", "shop 1", "shop 2"], len(lines))
+    given = {"user_column": "customer", "client_column": "shop", "order_column": "number"}
+
+    def rows_of(shops: pd.DataFrame, name: str) -> tuple[FederatedTask, dict]:
+        path = tmp_path / name
+        shops.to_csv(path, index=False)
+        task = load(*flags_of(path, **given, test_fraction="0.4", validation_fraction="0"))
+        return task, {
+            client: (split.features["inputs"][start:end], split.labels[start:end])
+            for split in (task.train, task.test)
+            for client, start, end in zip(
+                split.client_ids.tolist(), split.row_splits, split.row_splits[1:], strict=False
+            )
+        }
+
+    task, rows = rows_of(lines, "all.csv")
+    _, without = rows_of(lines[lines["shop"] != "shop 2"], "two.csv")
+    assert set(without) == {"shop 0", "shop 1"} and len(rows) == 3
+    for shop, (inputs, labels) in without.items():
+        np.testing.assert_array_equal(rows[shop][0], inputs)
+        np.testing.assert_array_equal(rows[shop][1], labels)
+    prepared = preparation.prepare(lines, {**task.preparation, "cut_date": CUT})
+    assert list(prepared.beside) == ["client"] and len(set(prepared.ids)) < len(prepared.ids)
+    for shop, (inputs, _) in rows.items():
+        own = prepared.beside["client"] == shop
+        np.testing.assert_array_equal(prepared.features["inputs"][own], inputs)
 
 
 def test_customers_can_be_dealt_to_simulated_clients(table: Path) -> None:
@@ -121,8 +153,11 @@ WRONG = {
     "no value": ({"value_column": None}, r"--value_column is not given; name one of"),
     "no such column": ({"time_column": "when"}, r"--time_column=when is no column"),
     "no such order": ({"order_column": "id"}, r"--order_column=id is no column"),
-    "a label too": ({"label_column": "shop"}, r"--label_column=shop does not go with --time_colu"),
-    "a schema too": ({"infer_schema": "true"}, r"--infer_schema=True does not go with --time_col"),
+    "too much history": ({"history_days": "200000"}, r"history_days=200000 is not possible"),
+    "too long a window": ({"inactivity_days": "9" * 20, "cut_date": None}, r"give at most 36500"),
+    "a label too": ({"label_column": "shop"}, r"--label_column=shop does not go .*--time_column"),
+    "a schema too": ({"infer_schema": "true"}, r"--infer_schema=True does not go .*--time_column"),
+    "persons": ({"person_column": "shop"}, r"--person_column=shop does not go .*_person alone"),
     "times as values": ({"value_column": "ordered"}, r"column 'ordered', row 1 .* is no amount"),
     "values as times": ({"time_column": "shop"}, r"column 'shop', row 1 .*'shop 0' is no date"),
     "cut without orders": (

@@ -261,14 +261,14 @@ def test_telco_close_to_the_central_model(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_then_the_same_command(tmp_path: Path) -> None:
-    """Killed three times at random, the run ends with the same bits and counts every release."""
+    """Killed twice at random, the run ends with the same bits and counts every release."""
     arguments = ["--rounds=40", "--noise_seed=7", "--evaluate_every=5", "--seed=3"]
     whole = _process(f"--output_dir={tmp_path}", "--run_name=whole", *arguments)
     assert whole.returncode == 0, whole.stderr
     chance = random.Random(0)
     command = [*BINARY, f"--output_dir={tmp_path}", "--run_name=killed", *arguments]
     ledger = tmp_path / "killed" / "ledger.jsonl"
-    for releases_before_kill in (1, 12, 30):
+    for releases_before_kill in (1, 25):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:

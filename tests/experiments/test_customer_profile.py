@@ -1,5 +1,6 @@
 """Customer profiles as a user meets them: who is a client, wrong input, leaks, two whole runs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from experiments import customer_profile, profile_flags
+from experiments.build_task import LoadedClients
+from experiments.split_departments import split_departments
+from fl_research.data.client_data import ClientData
 from fl_research.errors import InputError
 from fl_research.objectives.binary_classification import BinaryClassification
 from fl_research.objectives.clustering import Clustering
@@ -48,6 +52,7 @@ def _flags(table: Path, **changed: str | None) -> list[str]:
         "data": str(table),
         "label_column": "good",
         "client_column": "branch",
+        "profile_client": "customer",
         "segment_column": "kind",
         "segments": "3",
         "infer_schema": "true",
@@ -58,8 +63,8 @@ def _flags(table: Path, **changed: str | None) -> list[str]:
 
 def _worth_flags(table: Path, **changed: str | None) -> list[str]:
     """Flags of a good run on the worth of the table's customers."""
-    given = {"segments": None, "segment_column": None, "drop_columns": "kind"} | changed
-    return _flags(table, profile_task="worth", **given)
+    given = {"segments": None, "segment_column": None, "drop_columns": "kind"}
+    return _flags(table, profile_task="worth", **(given | {"profile_client": None} | changed))
 
 
 def _load(*arguments: str) -> FederatedTask:
@@ -112,9 +117,82 @@ def test_who_is_a_client(table: Path) -> None:
     assert single.train.num_clients == single.train.num_rows and single.analyses == ()
     large = _load(*_worth_flags(table, min_rows_per_department="40"))
     assert large.train.rows_per_client.min() >= 40
-    assert large.test.num_clients > large.train.num_clients
     simulated = _load(*_worth_flags(table, partition="iid", partition_clients="7"))
     assert "simulated" in simulated.unit and not simulated.test_clients_train
+
+
+def test_rows_of_a_users_table_are_not_called_customers(table: Path) -> None:
+    task = _load(*_flags(table))
+    assert task.unit == "one row" and "taken to be one customer" in task.unit_contains
+    assert task.evaluated_on == "rows that were never trained on"
+    # Without a client column nothing says that rows belong together: no choice is asked for.
+    plain = _load(*_flags(table, client_column=None, profile_client=None, drop_columns="branch"))
+    assert plain.unit == "one row"
+
+
+def test_small_departments_are_left_out_of_all_splits_and_counted(table: Path) -> None:
+    every = _load(*_worth_flags(table))
+    task = _load(*_worth_flags(table, min_rows_per_department="40"))
+    kept = set(task.train.client_ids)
+    assert 0 < len(kept) < 4
+    assert set(task.validation.client_ids) == kept == set(task.test.client_ids)
+    fewer = sum(
+        getattr(every, part).num_rows - getattr(task, part).num_rows
+        for part in ("validation", "test")
+    )
+    counts = list(task.data_facts["cleaning"].items())
+    assert counts[-2:] == [
+        ("departments with fewer than 40 training rows left out of all splits", 4 - len(kept)),
+        ("validation and test rows of departments that do not train left out", fewer),
+    ]
+    splits = (task.train, task.validation, task.test)
+    assert task.data_facts["examples"] == sum(split.num_rows for split in splits)
+
+
+def _departments(*names: str) -> ClientData:
+    ids = np.repeat(names, 20)
+    return ClientData.from_rows(
+        {"inputs": np.zeros([len(ids), 1], np.float32)}, np.arange(len(ids)) % 2, ids
+    )
+
+
+def test_an_official_test_split_is_of_departments_that_train() -> None:
+    loaded = LoadedClients(
+        clients=_departments("a", "b"),
+        unit="one department",
+        unit_contains="rows",
+        feature_names=("x",),
+        facts={"cleaning": {}},
+        official_test=_departments("b", "c"),
+    )
+    with flagsaver.flagsaver():
+        flags.FLAGS(["customer_profile"])
+        found, (train, _, test) = split_departments(loaded, 0)
+        assert train.client_ids.tolist() == ["a", "b"] and test.client_ids.tolist() == ["b"]
+        rule = "validation and test rows of departments that do not train left out"
+        assert found.facts["cleaning"] == {rule: 20}
+        # Found before training: nothing would be left for the analysis after it.
+        strangers = dataclasses.replace(loaded, official_test=_departments("c"))
+        with pytest.raises(InputError, match="no test row is of a department that trains"):
+            split_departments(strangers, 0)
+
+
+def test_whole_simulated_clients_find_segments_without_further_flags(table: Path) -> None:
+    task = _load(*_flags(table, partition="iid", partition_clients="20", segments="3"))
+    assert task.train.rows_per_client.max() > 1 and "simulated" in task.unit
+
+
+@pytest.mark.parametrize("client", ["customer", "department"])
+def test_a_copy_of_the_worth_is_refused(table: Path, tmp_path: Path, client: str) -> None:
+    records = pd.read_csv(table)
+    records.assign(again=records["good"].map({"Yes": "y", "No": "n"})).to_csv(
+        tmp_path / "copy.csv", index=False
+    )
+    arguments = _worth_flags(tmp_path / "copy.csv", profile_client=client)
+    with pytest.raises(InputError, match="'again' alone tells the label"):
+        _load(*arguments)
+    allowed = _load(*arguments, "--allow_label_copies")
+    assert any("'again' alone" in note for note in allowed.data_facts["notes"])
 
 
 def test_true_segment_and_worth_are_labels_and_not_features(table: Path) -> None:
@@ -166,7 +244,18 @@ def test_blank_true_segments_are_not_known(table: Path, tmp_path: Path) -> None:
         ),
         ({"min_rows_per_department": "5"}, "only with --profile_client=department"),
         ({"dataset": "adult"}, "--segment_column=kind belongs to --dataset=table"),
-        ({"person_column": "age"}, "--segment_column=kind does not go with --person_column"),
+        (
+            {"person_column": "age", "profile_client": "department"},
+            "--segment_column=kind does not go with --person_column",
+        ),
+        (
+            {"person_column": "age", "segment_column": None},
+            "--person_column=age counts .* rows make the clients; select --profile_client=dep",
+        ),
+        (
+            {"profile_client": None},
+            "client column branch says .* choose customer .* or department",
+        ),
     ],
 )
 def test_wrong_flags_for_segments(table: Path, changed: dict, message: str) -> None:

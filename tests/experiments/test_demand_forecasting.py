@@ -77,6 +77,7 @@ WRONG_FLAGS = {
     "split": (["--test_fraction=0.3"], r"--test_fraction=0\.3 does not go with forecasts"),
     "partition": (["--partition=iid", "--partition_clients=9"], r"the client is who the series"),
     "schema": (["--schema=x.json"], r"--schema=x\.json does not go with forecasts"),
+    "windows": (["--mechanism=client_dpsgd"], r"one purchase is in many of them"),
     "table's flag": (["--value_column=v"], r"--value_column=v belongs to --dataset=table"),
     "covariate": (["--covariate_columns=price"], r"no column 'price'; .*store, week, units"),
 }
@@ -88,6 +89,16 @@ def test_wrong_flags_are_one_clear_line(case: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         _load(*arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("flag", ["--early_finish_patience=3", "--search=s"])
+def test_the_protected_choose_nothing(tmp_path: Path, table: Path, flag: str) -> None:
+    """Validation is of the clients that epsilon is for, and has no noise."""
+    with flagsaver.flagsaver():
+        _parsed(*_of_table(table, flag, "--delta=1e-3", f"--output_dir={tmp_path / 'runs'}"))
+        with pytest.raises(InputError, match=f"{flag} would choose by the validation metric"):
+            demand_forecasting.main([])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_wrong_tables_are_one_clear_line(tmp_path: Path, table: Path) -> None:

@@ -119,6 +119,12 @@ def test_new_records_are_prepared_by_what_the_task_says(table: Path) -> None:
         (["--catalogue=x"], "--catalogue belongs to --dataset=table"),
         (["--test_fraction=0.3"], "--test_fraction=0.3 does not go .*--held_out_fraction"),
         (["--max_rows_per_client=3"], "does not go .*--max_items_per_client"),
+        (["--person_column=p"], "--person_column=p does not go .*--clients_per_person alone"),
+        (["--client_column=c"], "--client_column=c does not go .*give --user_column"),
+        (["--drop_columns=a,b"], "--drop_columns=a,b does not go"),
+        (["--schema=x.json"], "--schema=x.json does not go"),
+        (["--infer_schema"], "--infer_schema=True does not go"),
+        (["--label_column=x"], "--label_column=x does not go"),
         (["--partition=iid", "--partition_clients=9"], "the client is the customer"),
         (["--max_items_per_client=0"], "max_items_per_client=0 is not possible"),
         (["--held_out_fraction=1"], "held_out_fraction=1.0 is no share"),
@@ -155,6 +161,11 @@ def test_wrong_tables_are_one_clear_error(table: Path, arguments: list[str], mes
     with pytest.raises(InputError, match=message) as error:
         load(*TABLE, f"--data={table}", *arguments)
     assert "\n" not in str(error.value)
+
+
+def test_flags_of_a_finished_run_and_a_declaration_are_no_error() -> None:
+    task = load("--clients_per_person=2", "--test_fraction=0.2")  # As its flags.txt has it.
+    assert task.data_facts["clients_per_person"] == 2
 
 
 @pytest.mark.slow

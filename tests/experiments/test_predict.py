@@ -1,6 +1,7 @@
 """Scoring new records as a user does: values, formats, sources, and what is refused."""
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import shutil
@@ -196,6 +197,38 @@ def test_a_customers_model_answers_once_a_customer(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", description={"preparation": settings})
     with pytest.raises(InputError, match="answers once a customer and not once a record"):
         score(f"--run={run}", f"--data={path}", "--id_columns=who")
+
+
+def test_a_customer_of_two_shops_has_an_answer_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shop is named beside the customer, whatever the two columns are called."""
+    path, out = tmp_path / "lines.csv", tmp_path / "scored.csv"
+    path.write_text(
+        "customer,who,when,worth\nnorth,ann,2024-01-05,5\nsouth,ann,2024-02-01,7\n"
+        "north,bob,2024-01-30,5\n"
+    )
+    from fl_research.data.inactivity import InactivityConfig
+    from fl_research.data.order_lines import OrderColumns
+    from fl_research.data.preparation import orders
+
+    columns = OrderColumns(customer="who", time="when", amount="worth", group="customer")
+    settings = orders.settings_of(columns, InactivityConfig(cut_date="2024-01-01"), "table")
+    prepare = orders.prepare
+
+    def three_inputs(*given):
+        prepared = prepare(*given)
+        return dataclasses.replace(
+            prepared, features={"inputs": prepared.features["inputs"][:, :3]}
+        )
+
+    monkeypatch.setattr(orders, "prepare", three_inputs)  # As many as the model here takes.
+    run = write_run(tmp_path / "run", description={"preparation": settings})
+    score(f"--run={run}", f"--data={path}", f"--out={out}")
+    scored = pd.read_csv(out)
+    assert scored.columns.tolist()[:2] == ["client", "customer"] and "probability" in scored
+    named = scored[["client", "customer"]].to_numpy().tolist()
+    assert named == [["north", "ann"], ["south", "ann"], ["north", "bob"]]
 
 
 WRONG = {

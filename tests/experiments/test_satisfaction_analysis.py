@@ -150,10 +150,14 @@ WRONG_TEXT = {
     "text as label": ({"label_column": "comment"}, "name one twice"),
     "levels not known": ({"infer_schema": None}, "give --label_levels in order"),
     "no such positive value": (
-        {"label_column": "mood", "positive_label": "hapy"},
+        {"label_column": "mood", "positive_label": "hapy", "infer_schema": None},
         "--positive_label=hapy is none of the values of 'mood'.*happy",
     ),
-    "schema": ({"schema": "x.json"}, "--schema=x.json says how a table becomes features"),
+    "schema": ({"schema": "x.json"}, "--schema=x.json does not go with texts"),
+    "persons": ({"person_column": "customer"}, "--person_column=customer does not go with texts"),
+    "dropped": ({"drop_columns": "mood"}, "--drop_columns=mood does not go with texts"),
+    "inferred levels": ({"label_levels": "1,2,3,4,5"}, "--infer_schema=True .* --label_levels"),
+    "inferred classes": ({"positive_label": "5"}, "--infer_schema=True .* --positive_label"),
     "classes": ({"classes": "x.json"}, "--classes=x.json is for classes without an order"),
 }
 

@@ -222,6 +222,11 @@ def test_generated_questions_are_natural_clients() -> None:
         ({"text_char_ngrams": "3,x"}, "--text_char_ngrams=3,x is no list of whole numbers"),
         ({"text_word_ngrams": "0", "text_char_ngrams": ""}, "leaves no features"),
         ({"buckets": "1"}, "buckets=1"),
+        ({"person_column": "customer"}, "--person_column=customer does not go .*_person alone"),
+        ({"drop_columns": "reply"}, "--drop_columns=reply does not go"),
+        ({"schema": "x.json"}, "--schema=x.json does not go"),
+        ({"positive_label": "cancel"}, "--positive_label=cancel does not go"),
+        ({"task": "answers", "answer_column": "reply"}, "--label_column=intent does not go"),
     ],
 )
 def test_wrong_flags_are_refused(table: Path, changed: dict[str, Any], words: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fl_research.stackable import layers
-from tests.stackable.test_layers import LEADING, ROWS, STEPS, UNITS, VOCABULARY, WIDTH
+from tests.stackable.test_layers import LEADING, ROWS, STEPS, VOCABULARY, WIDTH
 
 
 @pytest.mark.parametrize("bad", [-1, VOCABULARY])
@@ -23,12 +23,14 @@ def test_an_id_beyond_the_table_is_an_error(leading: tuple[int, ...], bad: int) 
 def test_the_gradient_of_the_gru_is_that_of_its_values(leading: tuple[int, ...]) -> None:
     """By every argument, against differences in float64, to 1e-7."""
     generator = np.random.default_rng(3)
+    # Small: a difference is taken for each number of each argument.
+    rows, steps, width, units = 2, 3, 2, 2
     shapes = [
-        [ROWS, STEPS, WIDTH],
-        *([WIDTH, 3 * UNITS], [UNITS, 3 * UNITS], [3 * UNITS], [3 * UNITS]),
+        [rows, steps, width],
+        *([width, 3 * units], [units, 3 * units], [3 * units], [3 * units]),
     ]
     arguments = [tf.constant(generator.normal(size=[*leading, *shape])) for shape in shapes]
-    weights = generator.normal(size=[*leading, ROWS, UNITS])
+    weights = generator.normal(size=[*leading, rows, units])
     exact, differences = tf.test.compute_gradient(
         lambda *a: tf.reduce_sum(weights * layers.gru_last_state(*a)), arguments, delta=1e-5
     )

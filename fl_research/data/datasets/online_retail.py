@@ -52,6 +52,12 @@ _TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M", "%Y-%m-%d %H:%M")
 _PRODUCT = r"\d{5}"
 
 
+_LOOKS_AHEAD = (
+    "cancelled units are taken off the purchases that they cancel, also where the cancellation "
+    "comes later: a past purchase may be smaller than it was known to be on its day"
+)
+
+
 def load(*, path: str | None, seed: int) -> LoadedRecords:
     """Returns what customers bought, one row a line: `COLUMNS`, in order of time.
 
@@ -66,7 +72,9 @@ def load(*, path: str | None, seed: int) -> LoadedRecords:
     del seed
     raw = read_raw(path)
     records, cleaning = clean_lines(raw.records)
-    return dataclasses.replace(raw, records=records, cleaning=cleaning)
+    return dataclasses.replace(
+        raw, records=records, cleaning=cleaning, notes=(*raw.notes, _LOOKS_AHEAD)
+    )
 
 
 def read_raw(path: str | None) -> LoadedRecords:

@@ -1,10 +1,10 @@
 """Preparation `orders`: order lines into the history of each customer, as for churn by inactivity.
 
 New orders are looked at from the day after the last of them, or from a cut date that is given; no
-label is made, so that the customers of today can be scored.
+label is made, so that the customers of today can be scored. Where the clients of the training were
+groups of customers, such as shops, a row is one customer in one group; `beside` names the group.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from fl_research.data.datasets import online_retail_orders
 from fl_research.data.inactivity import (
     CUSTOMER,
+    GROUP,
     InactivityConfig,
     customer_histories,
     read_cut,
@@ -51,6 +52,8 @@ def settings_of(columns: OrderColumns, config: InactivityConfig, reader: str) ->
 def prepare(records: pd.DataFrame, settings: Mapping[str, Any]) -> Prepared:
     """Returns the features of each customer who bought in the history; `ids` are their names.
 
+    Where the columns have a group: of each customer in each group.
+
     Args:
       records: Order lines; for the reader `online_retail` also as published.
       settings: From `settings_of`; `cut_date` None is the day after the last line.
@@ -61,11 +64,12 @@ def prepare(records: pd.DataFrame, settings: Mapping[str, Any]) -> Prepared:
     cleaning: dict[str, int] = {}
     if settings["reader"] == "online_retail" and _AS_PUBLISHED in records.columns:
         records, cleaning = online_retail_orders.signed_lines(records)
-    columns = dataclasses.replace(OrderColumns(**settings["columns"]), group=None)
+    columns = OrderColumns(**settings["columns"])
     lines = read_order_lines(records, columns)
     config = InactivityConfig(cut_date=_cut(lines, settings), **settings["inactivity"])
     histories = customer_histories(lines, config)
-    encoded = encode_features(histories.records, schema(config))
+    rows = histories.records
+    encoded = encode_features(rows, schema(config, client=GROUP if columns.group else CUSTOMER))
     dropped = {rule: count for rule, count in cleaning.items() if rule.endswith("left out")}
     dropped |= {rule: count for rule, count in lines.cleaning.items() if rule.endswith("left out")}
     dropped |= {
@@ -74,8 +78,9 @@ def prepare(records: pd.DataFrame, settings: Mapping[str, Any]) -> Prepared:
     }
     return Prepared(
         features={FEATURE: encoded.inputs},
-        ids=histories.records[CUSTOMER].to_numpy(),
+        ids=rows[CUSTOMER].to_numpy(),
         dropped={rule: count for rule, count in dropped.items() if count},
+        beside={"client": rows[GROUP].to_numpy()} if columns.group else {},
     )
 
 

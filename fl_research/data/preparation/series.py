@@ -50,13 +50,16 @@ def prepare(records: pd.DataFrame, settings: Mapping[str, Any]) -> Prepared:
         records, _ = online_retail.clean_lines(records)
     panel = build_panel(records, PanelConfig(**settings["panel"]))
     config = WindowConfig(**settings["windows"])
+    too_few = InputError(
+        f"none of the {len(panel.client_ids)} clients has min_history={config.history} whole "
+        f"{settings['panel']['period']}s with min_active={config.min_active} of them active; "
+        "give a longer history"
+    )
+    if panel.num_periods < config.history:
+        raise too_few
     windows = cut_windows(panel, config, [panel.num_periods])
     if not len(windows.clients):
-        raise InputError(
-            f"none of the {len(panel.client_ids)} clients has min_history={config.history} whole "
-            f"{settings['panel']['period']}s with min_active={config.min_active} of them active; "
-            "give a longer history"
-        )
+        raise too_few
     too_short = len(panel.client_ids) - len(windows.clients)
     dropped = {"clients with too little history left out": too_short}
     dropped |= {rule: n for rule, n in panel.cleaning.items() if rule.endswith("left out")}

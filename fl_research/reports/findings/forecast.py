@@ -143,7 +143,8 @@ def _totals(ax: Axes, finding: Mapping[str, Any]) -> None:
     ax.set_ylim(min(0.0, 1.3 * min(both)), max(1.3 * max(both), 1e-9))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     ax.legend(frameon=False, loc="upper left", ncols=2)
-    ax.set_title(f"All test clients together: {finding['value']}")
+    of_medians = " (medians do not add up)" if finding["quantiles"] else ""
+    ax.set_title(f"Sum over clients: {finding['value']}{of_medians}")
 
 
 def _quantiles(ax: Axes, finding: Mapping[str, Any]) -> None:

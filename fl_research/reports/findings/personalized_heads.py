@@ -44,7 +44,7 @@ def figure(finding: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Figure:
     ax.set_ylim(-0.7, max(len(rows), 1) - 0.3)
     ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_xlabel("AUC on the department's test rows (their number in brackets)")
-    ax.set_title("Global model (grey), own last layer (blue: better, orange: worse)")
+    ax.set_title("Global model grey; own last layer blue, where worse orange")
     return drawn
 
 

@@ -65,6 +65,11 @@ def test_lines_as_the_shop_publishes_them_are_cleaned() -> None:
     np.testing.assert_allclose(prepared.features["scale"], [6.0])
 
 
+def test_a_history_shorter_than_the_lags_is_refused() -> None:
+    with pytest.raises(InputError, match="none of the 1 clients has min_history=4 whole days"):
+        series.prepare(_records()[:2].assign(customer="a"), _settings())
+
+
 def test_nobody_with_enough_history_is_refused() -> None:
     with pytest.raises(InputError, match="none of the 3 clients has min_history=4 whole days"):
         series.prepare(_records()[-3:].assign(customer=list("abc")), _settings())
