@@ -1,14 +1,18 @@
 """UseCase: what an experiment binary is, apart from the wiring that all of them share."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from fl_research.errors import InputError
-from fl_research.task import FederatedTask
+
+if TYPE_CHECKING:
+    from fl_research.task import FederatedTask
 
 FLAGS = flags.FLAGS
 
