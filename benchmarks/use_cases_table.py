@@ -242,4 +242,4 @@ def _text(value: float | None, digits: int = 4) -> str:
     """A value in the table."""
     if value is None:
         return "-"
-    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:,.1f}"
+    return f"{value:,.{digits}f}" if abs(value) < 100 or digits == 0 else f"{value:,.1f}"
