@@ -118,7 +118,7 @@ def is_near(metric: str, value: float, reference: float) -> bool:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Draws the primary metric against ε, a panel a case, into a PNG file.
+    """Draws the primary metric against ε, a panel a case with several ε, into a PNG file.
 
     Args:
       rows: As in use_cases.csv.
@@ -129,7 +129,7 @@ def draw(rows: Rows, path: Path) -> None:
     from matplotlib.figure import Figure
 
     cases = {
-        case: of_case for case, of_case in _by_case(rows).items() if len(_epsilons(of_case)) > 0
+        case: of_case for case, of_case in _by_case(rows).items() if len(_epsilons(of_case)) > 1
     }
     if not cases:
         return
@@ -143,6 +143,8 @@ def draw(rows: Rows, path: Path) -> None:
             _draw_panel(panel, case, of_case)
         for panel in panels[len(cases) :]:
             panel.set_visible(False)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
         figure.savefig(path, metadata={"Software": None})
 
 
@@ -168,11 +170,11 @@ def _draw_panel(panel: Any, case: str, rows: Rows) -> None:
     panel.set_xscale("log", base=2)
     panel.set_xticks(at, epsilons)
     panel.minorticks_off()
-    panel.set_title(case.replace("_", " ").replace("/", ": "), loc="left", fontweight="bold")
+    title = case.replace("_", " ").replace("/", ":\n")
+    panel.set_title(title, loc="left", fontweight="bold")
     panel.set_ylabel(words(rows[0]["metric"]))
     panel.set_xlabel("ε")
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=7)
 
 
 def _first_row(case: str, rows: Rows) -> str:
