@@ -10,7 +10,6 @@ mechanisms.md (means and spreads over seeds) and mechanisms.png. Rows that are i
 are not run again: take the file away to measure anew. Exit code 1 if a run spent more than asked.
 """
 
-import csv
 import dataclasses
 import statistics
 import sys
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import mechanisms_plot
+from benchmarks.result_rows import read_rows, write_rows
 from experiments import data_flags, experiment_flags
 from experiments.command_line import run_binary
 from fl_research.data.clients import clients_by_rows
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int:
     del argv
     folder = Path(flags.FLAGS.results)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _read(folder / "mechanisms.csv")
+    rows = read_rows(folder / "mechanisms.csv")
     done = {(row["dataset"], row["setting"], row["target_epsilon"], row["seed"]) for row in rows}
     missing = [cell for cell in _cells() if tuple(map(str, cell)) not in done]
     with (
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> int:
         console = Console(file=sys.stderr)
         for number, cell in enumerate(track(missing, "training", console=console)):
             rows.append(_train(*cell, folder=Path(runs) / str(number)))
-            _write(folder / "mechanisms.csv", rows)
+            write_rows(folder / "mechanisms.csv", COLUMNS, rows)
     markdown = table(rows)
     write_atomically(folder / "mechanisms.md", markdown)
     mechanisms_plot.draw(rows, folder / "mechanisms.png")
@@ -256,26 +256,6 @@ def _cell(rows: Sequence[Row], name: str, epsilon: str) -> str:
         return "not run"
     spread = f" ± {statistics.stdev(aucs):.4f}" if len(aucs) > 1 else ""
     return f"{statistics.mean(aucs):.4f}{spread}"
-
-
-def _read(path: Path) -> list[Row]:
-    """The rows of the CSV; none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    """Replaces the CSV."""
-    lines = [",".join(COLUMNS)]
-    lines += [",".join(_quoted(str(row[name])) for name in COLUMNS) for row in rows]
-    write_atomically(path, "\n".join(lines) + "\n")
-
-
-def _quoted(text: str) -> str:
-    """A cell of a CSV file."""
-    return f'"{text}"' if "," in text else text
 
 
 if __name__ == "__main__":

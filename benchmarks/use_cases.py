@@ -10,14 +10,13 @@ seeds; utility over ε) and use_cases.png. Rows that are in the CSV already are 
 the file away to measure anew. With --data_folder=FOLDER the files are taken from FOLDER/NAME.
 """
 
-import csv
 import dataclasses
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import use_cases_table
+from benchmarks.result_rows import read_rows, write_rows
 from experiments.command_line import run_binary
 from fl_research.errors import InputError
 from fl_research.run.durable_files import write_atomically
@@ -146,14 +146,14 @@ def main(argv: list[str]) -> int:
             raise InputError(f"--cases={name} is unknown; choose from {', '.join(CASES)}")
     folder = Path(flags.FLAGS.results)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _read(folder / "use_cases.csv")
+    rows = read_rows(folder / "use_cases.csv")
     done = {(row["case"], row["target_epsilon"], row["seed"]) for row in rows}
     missing = [cell for cell in _cells() if cell not in done]
     with tempfile.TemporaryDirectory(prefix="fl_research_use_cases_") as runs:
         console = Console(file=sys.stderr)
         for number, cell in enumerate(track(missing, "training", console=console)):
             rows.append(_train(*cell, folder=Path(runs) / str(number)))
-            _write(folder / "use_cases.csv", rows)
+            write_rows(folder / "use_cases.csv", COLUMNS, rows)
     markdown = use_cases_table.table(rows)
     write_atomically(folder / "use_cases.md", markdown)
     use_cases_table.draw(rows, folder / "use_cases.png")
@@ -258,27 +258,6 @@ def row_of(report: Mapping[str, Any], name: str, target: str, seed: str, *, seco
         "seconds": f"{seconds:.1f}",
         "metrics": json.dumps(utility["test"]),
     }
-
-
-def _read(path: Path) -> list[Row]:
-    """The rows that are there already."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the rows, so that an interrupted benchmark goes on."""
-    lines = [",".join(COLUMNS)]
-    lines += [",".join(_cell(row[column]) for column in COLUMNS) for row in rows]
-    write_atomically(path, "\n".join(lines) + "\n")
-
-
-def _cell(value: Any) -> str:
-    """One cell, quoted where it must be."""
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"') else text
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import pandas as pd
 from fl_research import randomness
 from fl_research.argument_checks import require_at_least
 from fl_research.data.clients import RowTypes, check_indices, split_indices
+from fl_research.data.mixed_bits import mixed
 from fl_research.data.row_checks import check_finite, check_lengths, count_labels
 from fl_research.errors import InputError
 
@@ -179,7 +180,7 @@ class ClientData:
         first = np.cumsum(counts) - counts
         rows = (np.arange(len(candidates)) - np.repeat(first, counts)).astype(np.uint64)
         secret = randomness.key(seed, "cap_rows").view(np.uint64)[0]
-        draws = _mixed(_mixed(clients ^ secret)[owners] + rows)
+        draws = _drawn(_drawn(clients ^ secret)[owners] + rows)
         draws = (draws >> np.uint64(32)).astype(np.int64)
         # One key of client and draw sorts ten times faster than two. Two given rows of a client
         # tie with probability 2**-32, which is all that the choice is away from uniform.
@@ -290,9 +291,6 @@ def _split_element(
     return {name: inputs[name] for name in names}, label
 
 
-def _mixed(words: np.ndarray) -> np.ndarray:
-    """Mixes the bits of `uint64` words, one to one (the finalizer of SplitMix64, Steele 2014)."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+def _drawn(words: np.ndarray) -> np.ndarray:
+    """The next words of SplitMix64 generators whose states are `uint64` words."""
+    return mixed(words + np.uint64(0x9E3779B97F4A7C15))

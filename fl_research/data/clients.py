@@ -66,6 +66,21 @@ def check_indices(clients: np.ndarray, num_clients: int) -> None:
         )
 
 
+def check_fractions(*, validation_fraction: float, test_fraction: float) -> None:
+    """Raises InputError unless both are fractions in [0, 1) that leave something to train on."""
+    for name, fraction in (
+        ("validation_fraction", validation_fraction),
+        ("test_fraction", test_fraction),
+    ):
+        if not 0 <= fraction < 1:
+            raise InputError(f"{name}={fraction} is not a fraction; give one in [0, 1)")
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
+            "leave nothing to train on; give fractions that sum to less than 1"
+        )
+
+
 def split_indices(
     num_clients: int, *, validation_fraction: float, test_fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,17 +101,7 @@ def split_indices(
     Raises:
       InputError: If a fraction is out of range or a split that was asked for stays empty.
     """
-    for name, fraction in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        if not 0 <= fraction < 1:
-            raise InputError(f"{name}={fraction} is not a fraction; give one in [0, 1)")
-    if validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
-            "leave nothing to train on; give fractions that sum to less than 1"
-        )
+    check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     num_validation = int(np.floor(validation_fraction * num_clients + 0.5))
     num_test = int(np.floor(test_fraction * num_clients + 0.5))
     num_train = num_clients - num_validation - num_test

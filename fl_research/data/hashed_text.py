@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from fl_research.argument_checks import require_at_least
+from fl_research.data.mixed_bits import mixed
 from fl_research.errors import InputError
 
 FNV_OFFSET = 0xCBF29CE484222325
@@ -164,7 +165,7 @@ def _hashed_features(texts: list[str], settings: HashedText) -> tuple[np.ndarray
         *(_char_features(points, text_of, length) for length in settings.char_ngrams),
     ]
     owner = np.concatenate([part[0] for part in parts])
-    hashes = _mixed(np.concatenate([part[1] for part in parts]))
+    hashes = mixed(np.concatenate([part[1] for part in parts]))
     order = np.argsort(owner, kind="stable")
     return owner[order], hashes[order]
 
@@ -198,10 +199,3 @@ def _runs_within(owner: np.ndarray, length: int) -> np.ndarray:
     """Returns where runs of this length begin that lie within one owner; owners ascend."""
     number = max(0, len(owner) - length + 1)
     return np.flatnonzero(owner[:number] == owner[length - 1 :][:number])
-
-
-def _mixed(hashes: np.ndarray) -> np.ndarray:
-    """Spreads every bit of a uint64 hash over all of it, as splitmix64 ends."""
-    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return hashes ^ (hashes >> np.uint64(31))

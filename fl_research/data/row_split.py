@@ -4,6 +4,7 @@ import numpy as np
 
 from fl_research import randomness
 from fl_research.data.client_data import ClientData
+from fl_research.data.clients import check_fractions
 from fl_research.errors import InputError
 
 
@@ -23,17 +24,7 @@ def split_rows(
     Raises:
       InputError: A fraction is out of range, or a split that was asked for stays empty.
     """
-    for name, share in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        if not 0 <= share < 1:
-            raise InputError(f"{name}={share} is not a fraction; give one in [0, 1)")
-    if validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"validation_fraction={validation_fraction} and test_fraction={test_fraction} leave "
-            "nothing to train on; give fractions that sum to less than 1"
-        )
+    check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     rows = data.rows_per_client
     owner = np.repeat(np.arange(data.num_clients), rows)
     keys = randomness.generator(seed, "row_split").random(data.num_rows)

@@ -5,9 +5,7 @@ squared error gives least squares, pinball loss linear quantile regression. Both
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fl_research.data.clients import RowTypes
 from fl_research.errors import InputError
@@ -38,9 +36,7 @@ def build(
       InputError: The data has no feature `inputs`, or the objective is no regression.
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
-    from fl_research.stackable import inputs
-    from fl_research.stackable.head import apply_head, initial_head
-    from fl_research.stackable.model import StackableModel
+    from fl_research.stackable.linear import linear_model
 
     del config, seed
     if not isinstance(objective, Regression):
@@ -48,15 +44,4 @@ def build(
             "model=linear_regression forecasts numbers, which this task has not; choose "
             "logistic_regression"
         )
-    row_shape = inputs.require_feature("linear_regression", row_types, inputs.INPUTS)
-
-    def predict(trainable: Any, x: Any) -> Any:
-        kernel, bias = trainable
-        return apply_head(inputs.flat_inputs(x, row_shape), kernel, bias, objective)
-
-    return StackableModel(
-        initial_weights=(initial_head(None, int(np.prod(row_shape)), objective), ()),
-        predict=predict,
-        row_loss=objective.row_loss,
-        input_spec=inputs.input_spec(row_types, objective),
-    )
+    return linear_model("linear_regression", row_types, objective)

@@ -6,7 +6,7 @@ nothing but the first steps, and zero gives every class the same probability.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fl_research.data.clients import RowTypes
 from fl_research.objectives.objective import Objective
@@ -35,22 +35,7 @@ def build(
       InputError: The data has no feature `inputs`.
     """
     # Imported here so that a command line can read `Config` without waiting for TensorFlow.
-    import numpy as np
-
-    from fl_research.stackable import inputs
-    from fl_research.stackable.head import apply_head, initial_head
-    from fl_research.stackable.model import StackableModel
+    from fl_research.stackable.linear import linear_model
 
     del config, seed
-    row_shape = inputs.require_feature("logistic_regression", row_types, inputs.INPUTS)
-
-    def predict(trainable: Any, x: Any) -> Any:
-        kernel, bias = trainable
-        return apply_head(inputs.flat_inputs(x, row_shape), kernel, bias, objective)
-
-    return StackableModel(
-        initial_weights=(initial_head(None, int(np.prod(row_shape)), objective), ()),
-        predict=predict,
-        row_loss=objective.row_loss,
-        input_spec=inputs.input_spec(row_types, objective),
-    )
+    return linear_model("logistic_regression", row_types, objective)

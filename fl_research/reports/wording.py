@@ -49,6 +49,11 @@ def accountant(name: str) -> str:
     return _ACCOUNTANTS.get(name, name.replace("_", " "))
 
 
+def shortened(text: str, longest: int) -> str:
+    """The text, cut with an ellipsis where it has more than `longest` characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def sentence_case(text: str) -> str:
     """The text with its first letter large and the others as they are."""
     return text[:1].upper() + text[1:]

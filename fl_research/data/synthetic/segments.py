@@ -20,6 +20,7 @@ import pandas as pd
 from fl_research import randomness
 from fl_research.argument_checks import require_at_least
 from fl_research.data.schema import Column, Schema
+from fl_research.data.synthetic.log_odds import sigmoid, solve_intercept
 from fl_research.errors import InputError
 
 NUMBERS = (
@@ -170,8 +171,8 @@ def generate(config: SegmentsConfig, seed: int) -> SegmentRecords:
         department_effect=department_effect[department],
         months_effect=months_effect[department],
     )
-    intercept = _solve_intercept(log_odds, config.high_value_rate)
-    probability = _sigmoid(log_odds + intercept)
+    intercept = solve_intercept(log_odds, config.high_value_rate)
+    probability = sigmoid(log_odds + intercept)
     worth_much = generator.random(config.num_customers) < probability
     records["high_value"] = np.where(worth_much, "yes", "no")
     return SegmentRecords(
@@ -267,20 +268,3 @@ def _in_units(column: Column, values: np.ndarray) -> np.ndarray:
     scaled = low + (values + 1) / 2 * (high - low)
     in_units = np.expm1(scaled) if column.scale == "log1p" else scaled
     return np.clip(in_units.round(_DECIMALS.get(column.name, 0)), column.minimum, column.maximum)
-
-
-def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    """Turns log-odds into probabilities; float64 does not overflow at the sizes met here."""
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _solve_intercept(log_odds: np.ndarray, mean_probability: float) -> float:
-    """Finds by bisection the constant that gives the customers this mean probability."""
-    low, high = -50.0, 50.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        if _sigmoid(log_odds + middle).mean() < mean_probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

@@ -19,6 +19,7 @@ import pandas as pd
 from fl_research import randomness
 from fl_research.argument_checks import require_at_least
 from fl_research.data.schema import Column, Schema
+from fl_research.data.synthetic.log_odds import sigmoid, solve_intercept
 from fl_research.errors import InputError
 
 CONTRACTS = ("month_to_month", "one_year", "two_year")
@@ -142,8 +143,8 @@ def generate(config: TelecomConfig, seed: int) -> TelecomRecords:
     customers = _draw_customers(config, traits, generator)
     records = _draw_months(config, customers, generator)
     log_odds = churn_log_odds(records, intercept=0.0, branch_effects=effects)
-    intercept = _solve_intercept(log_odds, config.churn_rate)
-    probability = _sigmoid(log_odds + intercept)
+    intercept = solve_intercept(log_odds, config.churn_rate)
+    probability = sigmoid(log_odds + intercept)
     left = generator.random(len(records)) < probability
     records["churn"] = np.where(left, "yes", "no")
     return TelecomRecords(records, build_schema(config), probability, intercept, effects)
@@ -180,10 +181,10 @@ def _draw_customers(
     lean = traits[branch]
     mean_tenure = 30 * np.exp(0.3 * lean[:, 1])
     tenure = np.minimum(generator.exponential(mean_tenure), MAX_TENURE - config.max_months)
-    bound = generator.random(count) < _sigmoid(-0.8 + 0.03 * tenure + 0.5 * lean[:, 2])
+    bound = generator.random(count) < sigmoid(-0.8 + 0.03 * tenure + 0.5 * lean[:, 2])
     two_years = generator.random(count) < 0.45
     internet_draw = generator.random(count)
-    fiber_share = 0.8 * _sigmoid(0.1 + 0.8 * lean[:, 3])
+    fiber_share = 0.8 * sigmoid(0.1 + 0.8 * lean[:, 3])
     return pd.DataFrame(
         {
             "branch": np.array(branch_names(config))[branch],
@@ -233,20 +234,3 @@ def _draw_months(
             ),
         }
     )
-
-
-def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    """Turns log-odds into probabilities; float64 does not overflow at the sizes met here."""
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _solve_intercept(log_odds: np.ndarray, mean_probability: float) -> float:
-    """Finds by bisection the constant that gives the records this mean probability."""
-    low, high = -50.0, 50.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        if _sigmoid(log_odds + middle).mean() < mean_probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

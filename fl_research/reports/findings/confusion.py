@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fl_research.reports import wording
 from fl_research.reports.plot_base import BLUE, INK, MUTED, PALE_BLUE, new_figure
 
 if TYPE_CHECKING:
@@ -95,5 +96,4 @@ def _pairs(ax: Axes, pairs: list[Mapping[str, Any]]) -> None:
 
 def _short(name: str, longest: int) -> str:
     """A name that fits."""
-    name = name.replace("_", " ")
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return wording.shortened(name.replace("_", " "), longest)

@@ -36,7 +36,7 @@ def figure(finding: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Figure:
         ecolor=BLUE, height=0.68,
     )  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=0.8)
-    ax.set_yticks(place, [_short(column["column"]) for column in shown])
+    ax.set_yticks(place, [wording.shortened(column["column"], 34) for column in shown])
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     for at, column in zip(place, shown, strict=True):
@@ -103,8 +103,3 @@ def _worse(finding: Mapping[str, Any]) -> str:
 def _digits(value: float) -> str:
     """Four digits, and no minus before a zero."""
     return f"{round(value, 4) + 0.0:.4f}"
-
-
-def _short(name: str) -> str:
-    """A name that fits beside a bar."""
-    return name if len(name) <= 34 else name[:33] + "…"

@@ -37,7 +37,7 @@ def figure(finding: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Figure:
     ax.hlines(place, observed, predicted, color=GRID, linewidth=4)
     ax.plot(observed, place, "o", color=BLUE, markersize=7, label="observed")
     ax.plot(predicted, place, "D", color=ORANGE, markersize=4, label="predicted")
-    names = [f"{_short(group['group'])}  ({group['rows']:,})" for group in shown]
+    names = [f"{wording.shortened(group['group'], 36)}  ({group['rows']:,})" for group in shown]
     ax.set_yticks(place, names)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.6, len(shown) - 0.4)
@@ -99,8 +99,3 @@ def _observed_words(finding: Mapping[str, Any]) -> str:
 def _cell(name: str) -> str:
     """A cell of a Markdown table."""
     return name.replace("|", "\\|")
-
-
-def _short(name: str) -> str:
-    """A name that fits beside the figure."""
-    return name if len(name) <= 36 else name[:35] + "…"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fl_research.reports import wording
 from fl_research.reports.plot_base import BLUE, INK, MUTED, PALE_BLUE, new_figure
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def figure(finding: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Figure:
       evaluation: evaluation.json; not used.
     """
     del evaluation
-    levels = [_short(level) for level in finding["levels"]]
+    levels = [wording.shortened(level, 14) for level in finding["levels"]]
     counts = np.asarray(finding["confusion"], float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     drawn = new_figure(9.4, 4.6)
@@ -79,8 +80,3 @@ def _blues() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("levels", ["white", PALE_BLUE, BLUE])
-
-
-def _short(name: str) -> str:
-    """A name that fits at a tick."""
-    return name if len(name) <= 14 else name[:13] + "…"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fl_research.reports import wording
 from fl_research.reports.plot_base import BLUE, DASHED, MUTED, new_figure
 from fl_research.reports.satisfaction_wording import level_at, predicted_words, prediction_text
 
@@ -78,7 +79,7 @@ def _panel(ax: Axes, column: Mapping[str, Any], finding: Mapping[str, Any]) -> N
     """The mean prediction over one column's values."""
     from matplotlib.ticker import MaxNLocator
 
-    names = [_short(str(_number(value)), 20) for value in column["values"]]
+    names = [wording.shortened(str(_number(value)), 20) for value in column["values"]]
     place = np.asarray(column["values"], float) if column["is_number"] else np.arange(len(names))
     ax.axhline(finding["average"], color=MUTED, linewidth=1, linestyle=DASHED)
     # A line says that the values have an order; names have none.
@@ -105,7 +106,7 @@ def _panel(ax: Axes, column: Mapping[str, Any], finding: Mapping[str, Any]) -> N
             rotation=30 if is_long else 0, ha="right" if is_long else "center", fontsize=8,
         )  # fmt: skip
     ax.margins(x=0.3 if len(names) <= 3 else 0.12)
-    ax.set_title(_short(column["column"], 26), fontsize=9)
+    ax.set_title(wording.shortened(column["column"], 26), fontsize=9)
     levels = finding["levels"]
     if levels is not None:
         ax.yaxis.set_major_formatter(lambda at, _: level_at(levels, at))
@@ -134,8 +135,3 @@ def _cell(value: Any) -> str:
 def _lines(name: str) -> str:
     """A name in lines of a word or two."""
     return "\n".join(textwrap.wrap(name, 9)[:3])
-
-
-def _short(name: str, most: int = 14) -> str:
-    """A name that fits."""
-    return name if len(name) <= most else name[: most - 1] + "…"
